@@ -1,0 +1,286 @@
+"""The inventory: the two zones, the service they run, the gateway before them and how to reach it all.
+
+A YAML file. `load` returns an `Inventory` or raises FileError with file:line:column and what is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from drillctl import yamlfile
+from drillctl.errors import FileError
+
+
+def matching(pattern: str, allowed: str) -> AfterValidator:
+    """Return a check that a string matches a whole pattern; `allowed` says in words what is wanted."""
+
+    def check(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError(f"must be {allowed}")
+        return value
+
+    return AfterValidator(check)
+
+
+Name = Annotated[
+    str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a name of letters, digits, `.`, `_` and `-`, at most 63")
+]
+Address = Annotated[str, matching(r"[A-Za-z0-9_.:\[\]-]{1,253}", "an IP address or a host name")]
+AbsolutePath = Annotated[str, matching(r"/[^\x00\n\r]+", "an absolute path")]
+UrlPath = Annotated[str, matching(r"/\S*", "a path that begins with /")]
+Sha256 = Annotated[str, matching(r"[0-9a-f]{64}", "a sha256 in 64 lower-case hex digits, as sha256sum prints it")]
+UnitName = Annotated[str, matching(r"[A-Za-z0-9:_.@\\-]+\.service", "a systemd unit's name that ends in .service")]
+GatewayUrl = Annotated[str, matching(r"https?://[^\s/?#@]+/?", "a URL such as http://gateway.example, without a path")]
+UpstreamName = Annotated[str, matching(r"[A-Za-z0-9_.-]+", "the name of an nginx upstream")]
+VariableName = Annotated[str, matching(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name")]
+Line = Annotated[str, matching(r"[^\x00\n]*", "a value of one line")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Role = Literal["primary", "standby"]
+Environment = dict[VariableName, Line]
+
+
+class Part(BaseModel):
+    """A part of an inventory or playbook: unknown keys are refused, and it cannot be changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class SshOptions(Part):
+    """How to log in. What is not given comes from ~/.ssh/config and the agent, as with `ssh` itself."""
+
+    user: str | None = None
+    key: Path | None = None
+    known_hosts: Path | None = None
+    port: Port | None = None
+    sudo: bool = False
+    connect_timeout_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
+
+
+class Host(Part):
+    """One machine. `upstream` is how the gateway's config names its server; by default address:port."""
+
+    name: Name
+    address: Address
+    upstream: Address | None = None
+    service_port: Port | None = None
+    model_path: AbsolutePath | None = None
+    pidfile: AbsolutePath | None = None
+    log: AbsolutePath | None = None
+    environment: Environment = {}
+    ssh: SshOptions = SshOptions()
+
+
+class Zone(Part):
+    """One place that can be lost as a whole."""
+
+    name: Name
+    role: Role
+    failure_domain: str
+    hosts: Annotated[tuple[Host, ...], Field(min_length=1)]
+    environment: Environment = {}
+
+
+class Model(Part):
+    """The model file that both zones must serve, and its pinned hash."""
+
+    path: AbsolutePath
+    sha256: Sha256
+
+
+class Paths(Part):
+    """The service's endpoints."""
+
+    health: UrlPath = "/health"
+    info: UrlPath = "/info"
+    predict: UrlPath = "/predict"
+
+
+class SystemdStart(Part):
+    """The service is a systemd unit."""
+
+    kind: Literal["systemd"]
+    unit: UnitName
+
+
+class ProcessStart(Part):
+    """The service is a process that drillctl starts in a session of its own; no supervisor restarts it.
+
+    `interpreter` names the Python to use, of a conda environment for example; `command` follows it.
+    """
+
+    kind: Literal["process"]
+    command: Annotated[tuple[str, ...], Field(min_length=1)]
+    interpreter: AbsolutePath | None = None
+    environment: Environment = {}
+    working_folder: AbsolutePath
+    pidfile: AbsolutePath | None = None
+    log: AbsolutePath | None = None
+
+
+class Service(Part):
+    """The service under drill, the same in both zones."""
+
+    port: Port
+    model: Model
+    start: Annotated[SystemdStart | ProcessStart, Field(discriminator="kind")]
+    paths: Paths = Paths()
+    zone_header: str = "X-Served-Zone"
+    host_header: str = "X-Served-Host"
+
+
+class Gateway(Part):
+    """The nginx hosts that send clients to one zone. `test` and `reload` must accept further nginx options."""
+
+    kind: Literal["nginx"] = "nginx"
+    hosts: Annotated[tuple[Host, ...], Field(min_length=1)]
+    url: GatewayUrl
+    config: AbsolutePath
+    upstream: UpstreamName
+    test: Annotated[tuple[str, ...], Field(min_length=1)] = ("nginx", "-t")
+    reload: Annotated[tuple[str, ...], Field(min_length=1)] = ("nginx", "-s", "reload")
+    access_log: AbsolutePath = "/var/log/nginx/access.log"
+    error_log: AbsolutePath = "/var/log/nginx/error.log"
+    pidfile: AbsolutePath = "/run/nginx.pid"
+
+
+class Waiver(Part):
+    """A check that cannot hold here, and why; the report shows it as not proven."""
+
+    check: Literal["isolation", "environment"]
+    reason: Annotated[str, StringConstraints(min_length=10)]
+
+
+class Inventory(Part):
+    """Everything that drillctl knows of an estate."""
+
+    name: Name
+    environment: Literal["lab", "staging", "production"] = "staging"
+    zones: Annotated[tuple[Zone, ...], Field(min_length=2, max_length=2)]
+    service: Service
+    gateway: Gateway
+    ssh: SshOptions = SshOptions()
+    waivers: tuple[Waiver, ...] = ()
+
+    def zone(self, role: Role) -> Zone:
+        """Return the zone of a role."""
+        return next(zone for zone in self.zones if zone.role == role)
+
+    def zone_of(self, host_name: str) -> Zone | None:
+        """Return the zone that a host belongs to; None for a gateway host."""
+        return next((z for z in self.zones if any(h.name == host_name for h in z.hosts)), None)
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """All hosts: the gateway's, then the primary's, then the standby's."""
+        return (*self.gateway.hosts, *self.zone("primary").hosts, *self.zone("standby").hosts)
+
+    def port(self, host: Host) -> int:
+        """Return the port on which a host serves."""
+        return host.service_port or self.service.port
+
+    def model_path(self, host: Host) -> str:
+        """Return where the model file is on a host."""
+        return host.model_path or self.service.model.path
+
+    def upstream(self, host: Host) -> str:
+        """Return what the gateway's config calls a host's server."""
+        return host.upstream or f"{host.address}:{self.port(host)}"
+
+    def base_url(self, host: Host) -> str:
+        """Return the URL of a host's own server, without a path."""
+        return f"http://{host.address}:{self.port(host)}"
+
+    def login(self, host: Host) -> SshOptions:
+        """Return how to log in to a host: its own options over the inventory's."""
+        return self.ssh.model_copy(update=host.ssh.model_dump(exclude_unset=True))
+
+    def environment_of(self, host: Host) -> dict[str, str]:
+        """Return the environment of a host's server: what the role says, then service, zone and host over it."""
+        zone = self.zone_of(host.name)
+        own: dict[str, str] = {}
+        if zone is not None:
+            own = {
+                "SERVICE_NAME": "main" if zone.role == "primary" else "backup",
+                "ZONE": zone.name,
+                "NODE_NAME": host.name,
+                "PORT": str(self.port(host)),
+                "MODEL_PATH": self.model_path(host),
+                "MODEL_SHA256": self.service.model.sha256,
+            }
+        start = self.service.start
+        shared = start.environment if isinstance(start, ProcessStart) else {}
+        return {**own, **shared, **(zone.environment if zone else {}), **host.environment}
+
+    def waived(self, check: str) -> Waiver | None:
+        """Return the waiver of a check, or None."""
+        return next((waiver for waiver in self.waivers if waiver.check == check), None)
+
+
+def load(path: Path) -> Inventory:
+    """Read an inventory; relative paths in it are relative to it. Raises FileError."""
+    file = yamlfile.load(path)
+    inventory = file.parse(Inventory)
+    problems = [f"{file.at(location)}: {message}" for location, message in contradictions(inventory)]
+    if problems:
+        raise FileError(problems)
+    return _resolved(inventory, path.parent)
+
+
+def contradictions(inventory: Inventory) -> list[tuple[yamlfile.Location, str]]:
+    """Return what no single field shows: roles, names or addresses used twice, a start without a pidfile."""
+    found: list[tuple[yamlfile.Location, str]] = []
+    roles = [zone.role for zone in inventory.zones]
+    if sorted(roles) != ["primary", "standby"]:
+        found.append((("zones", 1, "role"), "one zone must be `primary` and one `standby`; both say " + roles[0]))
+    if inventory.zones[0].name == inventory.zones[1].name:
+        found.append((("zones", 1, "name"), f"zone `{inventory.zones[1].name}` is named twice"))
+    names: dict[str, str] = {}
+    addresses: dict[str, str] = {}
+    for location, host in _located_hosts(inventory):
+        if host.name in names:
+            found.append(((*location, "name"), f"host `{host.name}` is named twice (also {names[host.name]})"))
+        if host.address in addresses:
+            message = f"address {host.address} is used twice: by `{addresses[host.address]}` and `{host.name}`"
+            found.append(((*location, "address"), message + "; each host needs its own"))
+        names.setdefault(host.name, ".".join(map(str, location)))
+        addresses.setdefault(host.address, host.name)
+    start = inventory.service.start
+    if isinstance(start, ProcessStart):
+        for location, host in _located_hosts(inventory):
+            if location[0] == "zones" and not (host.pidfile or start.pidfile):
+                found.append((location, f"`{host.name}` needs a `pidfile`, here or in service.start"))
+    if not urlsplit(inventory.gateway.url).hostname:
+        found.append((("gateway", "url"), "the URL names no host"))
+    return found
+
+
+def _located_hosts(inventory: Inventory) -> list[tuple[yamlfile.Location, Host]]:
+    located: list[tuple[yamlfile.Location, Host]] = []
+    for z, zone in enumerate(inventory.zones):
+        located.extend((("zones", z, "hosts", h), host) for h, host in enumerate(zone.hosts))
+    located.extend((("gateway", "hosts", h), host) for h, host in enumerate(inventory.gateway.hosts))
+    return located
+
+
+def _resolved(inventory: Inventory, folder: Path) -> Inventory:
+    """Return the inventory with its key and known_hosts paths made absolute."""
+
+    def absolute(options: SshOptions) -> SshOptions:
+        paths = {
+            name: (folder / value.expanduser()).absolute()
+            for name in ("key", "known_hosts")
+            if (value := getattr(options, name)) is not None
+        }
+        return options.model_copy(update=paths)
+
+    def located(host: Host) -> Host:
+        return host.model_copy(update={"ssh": absolute(host.ssh)})
+
+    zones = tuple(z.model_copy(update={"hosts": tuple(map(located, z.hosts))}) for z in inventory.zones)
+    gateway = inventory.gateway.model_copy(update={"hosts": tuple(map(located, inventory.gateway.hosts))})
+    return inventory.model_copy(update={"zones": zones, "gateway": gateway, "ssh": absolute(inventory.ssh)})
