@@ -1,0 +1,92 @@
+"""All hosts of an inventory at once: connected in parallel, asked in parallel, closed together."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from drillctl.errors import DrillctlError, HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from drillctl.hosts.transport import Transport
+    from drillctl.inventory import Host, Inventory
+
+T = TypeVar("T")
+
+
+class Fleet:
+    """Connected hosts by name."""
+
+    def __init__(self, inventory: Inventory, transports: Mapping[str, Transport]) -> None:
+        self.inventory = inventory
+        self.transports = dict(transports)
+
+    def __getitem__(self, host: Host | str) -> Transport:
+        """Return the transport of a host."""
+        return self.transports[host if isinstance(host, str) else host.name]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        for transport in self.transports.values():
+            transport.close()
+
+
+def each(items: Iterable[Host], work: Callable[[Host], T]) -> dict[str, T]:
+    """Do `work` for hosts in parallel; return the results by host name.
+
+    Waits for all of them. Raises the first host's error, with the others' in its message, when any failed.
+    """
+    hosts = list(items)
+    with ThreadPoolExecutor(max_workers=max(1, min(32, len(hosts)))) as pool:
+        futures = {host.name: pool.submit(work, host) for host in hosts}
+    errors = [error for future in futures.values() if (error := future.exception()) is not None]
+    for error in errors:
+        if not isinstance(error, DrillctlError):
+            raise error
+    if errors:
+        raise joined([error for error in errors if isinstance(error, DrillctlError)])
+    return {name: future.result() for name, future in futures.items()}
+
+
+def connect(inventory: Inventory) -> Fleet:
+    """Log in to every host in parallel. Raises the error of the hosts that failed; none stays connected then."""
+    fleet, errors = connect_all(inventory)
+    if errors:
+        fleet.close()
+        raise joined(list(errors.values()))
+    return fleet
+
+
+def connect_all(inventory: Inventory) -> tuple[Fleet, dict[str, DrillctlError]]:
+    """Log in to every host in parallel; return those that answered, and the errors of the others by name."""
+    from drillctl.hosts import ssh
+
+    opened: dict[str, Transport] = {}
+    errors: dict[str, DrillctlError] = {}
+
+    def login(host: Host) -> None:
+        try:
+            opened[host.name] = ssh.connect(host.name, host.address, inventory.login(host))
+        except DrillctlError as error:
+            errors[host.name] = error
+
+    each(inventory.hosts, login)
+    return Fleet(inventory, opened), errors
+
+
+def joined(errors: list[DrillctlError]) -> DrillctlError:
+    """Return one error that names every host that failed; the class and hint are the first one's."""
+    first = errors[0]
+    if len(errors) == 1:
+        return first
+    message = "; ".join(str(error) for error in errors)
+    kind = type(first) if isinstance(first, HostError) else HostError
+    return kind(message, hint=first.hint, state=first.state)

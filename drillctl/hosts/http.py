@@ -1,0 +1,67 @@
+"""HTTP as a host sees it: over a connection that the host opens, so no route from here to the service is needed."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from drillctl.errors import Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from drillctl.hosts.transport import Transport
+
+MAX_BODY = 8 << 20
+"""Bytes of an answer that are read; a longer one is an error, not a full memory."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP answer: status, headers (names in lower case), body, and seconds from the request to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+
+    def json(self) -> dict[str, Any]:
+        """Return the body as a JSON object; an empty one when it is something else."""
+        try:
+            document = json.loads(self.body)
+        except ValueError:
+            return {}
+        return document if isinstance(document, dict) else {}
+
+
+def request(
+    transport: Transport,
+    address: str,
+    port: int,
+    path: str,
+    *,
+    body: bytes | None = None,
+    content_type: str | None = None,
+    timeout: float = 5.0,
+) -> Reply:
+    """GET a path, or POST when there is a body, from `transport`'s host. Raises Unreachable or HostError."""
+    begun = time.monotonic()
+    connection = http.client.HTTPConnection(address, port, timeout=timeout)
+    connection.sock = transport.open_tcp(address, port, timeout)
+    try:
+        headers = {"Content-Type": content_type} if content_type else {}
+        connection.request("GET" if body is None else "POST", path, body=body, headers=headers)
+        answer = connection.getresponse()
+        content = answer.read(MAX_BODY + 1)
+    except (OSError, http.client.HTTPException) as error:
+        reason = str(error) or type(error).__name__
+        raise Unreachable(f"{address}:{port}{path} gave no answer ({reason})", host=transport.host) from None
+    finally:
+        connection.close()
+    if len(content) > MAX_BODY:
+        raise Unreachable(f"{address}:{port}{path} answers with more than {MAX_BODY >> 20} MiB", host=transport.host)
+    fields = {name.lower(): value for name, value in answer.getheaders()}
+    return Reply(answer.status, fields, content, time.monotonic() - begun)

@@ -1,0 +1,284 @@
+"""The real transport: SSH by paramiko. Unknown host keys are refused; every wait has an end."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import logging
+import select
+import socket
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import paramiko
+
+from drillctl.errors import FileError, HostError, HostKeyRefused, LoginRefused, Unreachable
+from drillctl.hosts.transport import Transport
+
+if TYPE_CHECKING:
+    from drillctl.inventory import SshOptions
+
+# paramiko logs tracebacks of refused logins by itself; what matters of them is in our errors.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+_CHUNK = 1 << 16
+_GRACE = 0.5
+"""Seconds that output may still come after the exit code; a child left in the background keeps a channel open."""
+
+_END = "end-of-command-5f0c1d7e"
+_WAITING = f"""exec sh -c 'c=
+while IFS= read -r l; do [ "$l" = {_END} ] && break; c=$c$l"
+"; done
+[ "$l" = {_END} ] || exit 0
+eval "$c"'"""
+"""What a warm channel runs: `read` takes single bytes from a pipe, so the rest of stdin is left to the command."""
+
+
+class SshTransport(Transport):
+    """One host over one SSH connection; commands run in channels of their own and may run side by side."""
+
+    def __init__(self, host: str, client: paramiko.SSHClient, *, sudo: bool) -> None:
+        self.host = host
+        self.privileged_prefix = ("sudo", "-n", "--") if sudo else ()
+        self._client = client
+        self._warm: deque[paramiko.Channel] = deque()
+
+    def execute(self, command: str, stdin: bytes, timeout: float) -> tuple[int, bytes, bytes]:
+        deadline = time.monotonic() + timeout
+        try:
+            channel = self._warm_channel()
+            if channel is not None:
+                stdin = f"{command}\n{_END}\n".encode() + stdin
+            else:
+                channel = self._connection().open_session(timeout=timeout)
+                channel.exec_command(command)
+            with contextlib.closing(channel):
+                channel.settimeout(timeout)
+                if stdin:
+                    channel.sendall(stdin)
+                channel.shutdown_write()
+                return _drain(channel, deadline)
+        except TimeoutError:
+            raise self._late(command, timeout) from None
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise Unreachable(
+                f"the connection was lost while a command ran ({_reason(error)})",
+                host=self.host,
+                hint="look whether the host is up, then run the command again",
+            ) from None
+
+    def warm(self, commands: int = 1) -> None:
+        """Open channels whose shell has started and waits for its command: a login shell can take 0.3 s."""
+        try:
+            while len(self._warm) < commands:
+                channel = self._connection().open_session(timeout=10)
+                channel.exec_command(_WAITING)
+                self._warm.append(channel)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise Unreachable(f"no channel could be opened ({_reason(error)})", host=self.host) from None
+
+    def _warm_channel(self) -> paramiko.Channel | None:
+        with contextlib.suppress(IndexError):
+            while True:
+                channel = self._warm.popleft()
+                if not channel.closed:
+                    return channel
+        return None
+
+    def open_tcp(self, address: str, port: int, timeout: float) -> socket.socket:
+        try:
+            channel = self._connection().open_channel(
+                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout
+            )
+        except paramiko.ChannelException as error:
+            if error.code == paramiko.common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED:
+                raise HostError(
+                    "its sshd forbids forwarding, which drillctl needs to ask the service as this host sees it",
+                    host=self.host,
+                    hint="allow it for this user: `AllowTcpForwarding local` in sshd_config",
+                ) from None
+            raise Unreachable(f"{address}:{port} does not accept connections from here", host=self.host) from None
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise Unreachable(f"{address}:{port} could not be reached ({_reason(error)})", host=self.host) from None
+        channel.settimeout(timeout)
+        # A paramiko channel has the methods of a socket that http.client uses.
+        return cast("socket.socket", channel)
+
+    def host_key(self) -> str:
+        return self._connection().get_remote_server_key().fingerprint
+
+    def alive(self, timeout: float = 5.0) -> bool:
+        try:
+            return self.execute("true", b"", timeout)[0] == 0
+        except HostError:
+            return False
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _connection(self) -> paramiko.Transport:
+        connection = self._client.get_transport()
+        if connection is None or not connection.is_active():
+            raise Unreachable("the connection is closed", host=self.host)
+        return connection
+
+    def _late(self, command: str, timeout: float) -> Unreachable:
+        shown = command if len(command) <= 60 else command[:57] + "…"
+        return Unreachable(
+            f"no end of `{shown}` within {timeout:g} s",
+            host=self.host,
+            state="the command may still be running there",
+        )
+
+
+def _drain(channel: paramiko.Channel, deadline: float) -> tuple[int, bytes, bytes]:
+    """Read both streams until the command has ended; raise TimeoutError at the deadline."""
+    out, err = bytearray(), bytearray()
+    last_output: float | None = None
+    while True:
+        # The descriptor turns readable for data on either stream and for the end; it does not for the exit code
+        # alone, hence the short waits.
+        select.select([channel], [], [], 0.05)
+        moved = False
+        while channel.recv_ready() and (chunk := channel.recv(_CHUNK)):
+            out += chunk
+            moved = True
+        while channel.recv_stderr_ready() and (chunk := channel.recv_stderr(_CHUNK)):
+            err += chunk
+            moved = True
+        now = time.monotonic()
+        if channel.exit_status_ready() and not moved:
+            last_output = last_output or now
+            if channel.eof_received or channel.closed or now - last_output > _GRACE:
+                return channel.recv_exit_status(), bytes(out), bytes(err)
+        elif channel.closed and not moved:
+            raise paramiko.SSHException("the channel was closed before the command ended")
+        if now > deadline:
+            raise TimeoutError
+
+
+def connect(host: str, address: str, options: SshOptions) -> SshTransport:
+    """Log in to a host and return its transport.
+
+    What `options` leaves open comes from ~/.ssh/config (HostName, User, Port, IdentityFile, ProxyJump, ProxyCommand)
+    and the agent. Raises Unreachable, HostKeyRefused, LoginRefused or FileError.
+    """
+    configured = _user_config(address)
+    hostname = configured.get("hostname", address)
+    port = options.port or int(configured.get("port", 22))
+    user = options.user or configured.get("user") or getpass.getuser()
+    identities = (
+        [str(options.key)] if options.key else [str(Path(p).expanduser()) for p in configured.get("identityfile", [])]
+    )
+    if options.key and not options.key.is_file():
+        raise FileError([f"{options.key}:1:1: the SSH key of `{host}` is not there"])
+    client = paramiko.SSHClient()
+    client.set_missing_host_key_policy(_Refuse(host))
+    _load_known_hosts(client, host, options)
+    proxy = _proxy(configured, hostname, port)
+    try:
+        client.connect(
+            hostname,
+            port=port,
+            username=user,
+            # paramiko takes a list as well; its stubs know only of one name.
+            key_filename=cast("str", identities or None),
+            allow_agent=options.key is None,
+            look_for_keys=options.key is None,
+            timeout=options.connect_timeout_seconds,
+            banner_timeout=options.connect_timeout_seconds,
+            auth_timeout=options.connect_timeout_seconds,
+            sock=proxy,
+        )
+    except HostError:
+        client.close()
+        raise
+    except paramiko.BadHostKeyException as error:
+        client.close()
+        raise HostKeyRefused(
+            f"the host key of {hostname} has CHANGED: it shows {error.key.fingerprint}, "
+            f"known_hosts has {error.expected_key.fingerprint}",
+            host=host,
+            hint="find out why before you trust it: this is what an interception looks like",
+        ) from None
+    except (paramiko.AuthenticationException, paramiko.PasswordRequiredException) as error:
+        client.close()
+        key = f" with the key {options.key}" if options.key else ""
+        raise LoginRefused(
+            f"{user}@{hostname}:{port} refused the login{key} ({_reason(error)})",
+            host=host,
+            hint=f"try `ssh -p {port} {user}@{hostname} true`; set ssh.user and ssh.key in the inventory",
+        ) from None
+    except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
+        client.close()
+        raise Unreachable(
+            f"{hostname}:{port} cannot be reached by SSH ({_reason(error)})",
+            host=host,
+            hint=f"try `ssh -p {port} {user}@{hostname} true`",
+        ) from None
+    connection = client.get_transport()
+    if connection is not None:
+        connection.set_keepalive(5)
+        if isinstance(connection.sock, socket.socket):
+            # Otherwise a command and the end of its input wait for each other's acknowledgement: 44 ms instead of 3.
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return SshTransport(host, client, sudo=options.sudo)
+
+
+class _Refuse(paramiko.MissingHostKeyPolicy):
+    """Refuse a host whose key is not in known_hosts, and say how to add it."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
+        raise HostKeyRefused(
+            f"the host key of {hostname} is unknown: it shows {key.get_name()} {key.fingerprint}",
+            host=self._host,
+            hint="compare that fingerprint with the host's own "
+            "(`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there), then add the key to known_hosts",
+        )
+
+
+def _load_known_hosts(client: paramiko.SSHClient, host: str, options: SshOptions) -> None:
+    if options.known_hosts is None:
+        client.load_system_host_keys()
+        return
+    try:
+        client.load_system_host_keys(str(options.known_hosts))
+    except OSError as error:
+        raise FileError(
+            [f"{options.known_hosts}:1:1: the known_hosts file of `{host}` cannot be read: {error.strerror}"]
+        ) from None
+
+
+def _user_config(address: str) -> paramiko.SSHConfigDict:
+    path = Path("~/.ssh/config").expanduser()
+    try:
+        return paramiko.SSHConfig.from_path(str(path)).lookup(address)
+    except FileNotFoundError:
+        return paramiko.SSHConfigDict()
+    except (OSError, paramiko.ConfigParseError) as error:
+        raise FileError([f"{path}:1:1: cannot be used: {error}"]) from None
+
+
+def _proxy(configured: paramiko.SSHConfigDict, hostname: str, port: int) -> paramiko.ProxyCommand | None:
+    """Return the pipe to a host behind a jump host, as ~/.ssh/config asks for, or None."""
+    if command := configured.get("proxycommand"):
+        return paramiko.ProxyCommand(command)
+    if (jump := configured.get("proxyjump")) and jump != "none":
+        return paramiko.ProxyCommand(f"ssh -W {hostname}:{port} {jump}")
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    """Return a short reason without addresses of Python objects or nested classes."""
+    if isinstance(error, paramiko.ssh_exception.NoValidConnectionsError):
+        error = next(iter(error.errors.values()))
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, socket.gaierror):
+        return "the name is not known"
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")

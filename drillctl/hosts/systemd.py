@@ -1,0 +1,108 @@
+"""The service as a systemd unit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drillctl.errors import CommandFailed
+from drillctl.hosts.service import PROOF, Killed, ServiceManager, ServiceState, parse_proof
+
+if TYPE_CHECKING:
+    from drillctl.hosts.service import ServiceAction
+    from drillctl.hosts.transport import Transport
+
+_HOLD = "90-drillctl-hold.conf"
+"""The runtime drop-in that keeps systemd from restarting a killed unit; in /run, so that a reboot undoes it too."""
+
+_STATE = """
+unit=$1
+systemctl show --property=LoadState,ActiveState,SubState,MainPID,ControlGroup -- "$unit"
+group=$(systemctl show --property=ControlGroup --value -- "$unit")
+echo "Pids=$( [ -n "$group" ] && cat "/sys/fs/cgroup$group/cgroup.procs" "/sys/fs/cgroup/systemd$group/cgroup.procs" \
+    2>/dev/null | sort -nu | tr '\\n' ' ')"
+[ -e "/run/systemd/system/$unit.d/$2" ] && echo Held=yes || echo Held=no
+"""
+
+_KILL = (
+    """
+set -eu
+unit=$1 port=$2 limit=500
+group=$(systemctl show --property=ControlGroup --value -- "$unit")
+pids=$( [ -n "$group" ] && cat "/sys/fs/cgroup$group/cgroup.procs" "/sys/fs/cgroup/systemd$group/cgroup.procs" \
+    2>/dev/null | sort -nu | tr '\\n' ' ' || true)
+[ -n "$pids" ] || pids=$(systemctl show --property=MainPID --value -- "$unit" | grep -v '^0$' || true)
+mkdir -p "/run/systemd/system/$unit.d"
+printf '[Service]\\nRestart=no\\n' > "/run/systemd/system/$unit.d/$3"
+systemctl daemon-reload
+[ -z "$pids" ] || kill -9 $pids
+"""
+    + PROOF
+)
+
+_REVIVE = """
+set -eu
+unit=$1
+rm -f -- "/run/systemd/system/$unit.d/$2"
+rmdir -- "/run/systemd/system/$unit.d" 2>/dev/null || true
+systemctl daemon-reload
+systemctl reset-failed -- "$unit" 2>/dev/null || true
+systemctl start --no-block -- "$unit"
+"""
+
+
+class SystemdService(ServiceManager):
+    """A unit, by its name."""
+
+    def __init__(self, transport: Transport, unit: str, port: int) -> None:
+        self.host = transport.host
+        self._transport = transport
+        self._unit = unit
+        self._port = port
+
+    def state(self) -> ServiceState:
+        text = self._transport.script(f"asking for {self._unit}", _STATE, self._unit, _HOLD).text
+        shown = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        if shown.get("LoadState") != "loaded":
+            raise CommandFailed(
+                f"there is no systemd unit {self._unit} (LoadState={shown.get('LoadState', 'unknown')})",
+                host=self.host,
+                hint="set service.start.unit in the inventory to the unit that runs the service",
+            )
+        active = shown.get("ActiveState", "")
+        pids = tuple(int(pid) for pid in shown.get("Pids", "").split())
+        return ServiceState(
+            running=active in {"active", "activating", "reloading"} and bool(pids),
+            pids=pids,
+            held=shown.get("Held") == "yes",
+            detail=f"{self._unit} is {active} ({shown.get('SubState', '?')})",
+        )
+
+    def start(self) -> None:
+        self._transport.run(["systemctl", "start", "--no-block", "--", self._unit], privileged=True)
+
+    def stop(self) -> None:
+        self._transport.run(["systemctl", "stop", "--", self._unit], privileged=True, timeout=120)
+
+    def kill(self) -> Killed:
+        done = self._transport.script(
+            f"killing {self._unit}", _KILL, self._unit, str(self._port), _HOLD, privileged=True
+        )
+        return parse_proof(done, self.host)
+
+    def revive(self) -> None:
+        self._transport.script(f"reviving {self._unit}", _REVIVE, self._unit, _HOLD, privileged=True)
+
+    def last_words(self, lines: int = 20) -> str:
+        words = ["journalctl", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={self._unit}"]
+        return self._transport.run(words, privileged=True, check=False).text
+
+
+def commands(unit: str, action: ServiceAction) -> tuple[str, ...]:
+    """Return the command lines of an action on a unit, as a plan shows them."""
+    hold = f"/run/systemd/system/{unit}.d/{_HOLD}"
+    return {
+        "start": (f"systemctl start {unit}",),
+        "stop": (f"systemctl stop {unit}",),
+        "kill": (f"write {hold} (Restart=no)", "systemctl daemon-reload", f"kill -9 every process of {unit}"),
+        "revive": (f"remove {hold}", "systemctl daemon-reload", f"systemctl start {unit}"),
+    }[action]
