@@ -1,0 +1,46 @@
+"""The command line's entry: runs the app and maps every error to a message and an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from drillctl.errors import DrillctlError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+def main() -> None:
+    """Run `drillctl` with the arguments of this process; never returns."""
+    signal.signal(signal.SIGINT, _interrupted)
+    from drillctl.cli.app import app
+    from drillctl.cli.console import show_bug, show_error
+
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except DrillctlError as error:
+        if debug:
+            raise
+        show_error(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away, as `| head` does; there is nobody to tell.
+        sys.stderr.close()
+        sys.exit(141)
+    except Exception as error:
+        if debug:
+            raise
+        show_bug(error)
+        sys.exit(70)
+
+
+def _interrupted(number: int, _frame: FrameType | None) -> None:
+    """End by exit code 130, running every `finally`; a drill puts its own handler in place of this one."""
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

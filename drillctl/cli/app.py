@@ -1,0 +1,47 @@
+"""The command line: one file per command; this one puts them together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from drillctl.cli import lab, run, status, validate
+
+app = typer.Typer(
+    name="drillctl",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 passed · 1 failed · 2 usage or invalid file · 3 inconclusive · 4 not started · 5 aborted, "
+    "everything restored · 6 restore incomplete · 70 a bug.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from drillctl import __version__
+
+        typer.echo(f"drillctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def drillctl(
+    plain: Annotated[bool, typer.Option("--no-color", help="No colour, as with NO_COLOR.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Prove, on real hosts, that an image-recognition service survives the loss of a zone."""
+    if plain:
+        from drillctl.cli.console import no_color
+
+        no_color()
+
+
+app.command(name="run")(run.run)
+app.command(name="status")(status.status)
+app.command(name="validate")(validate.validate)
+app.add_typer(lab.app, name="lab")

@@ -1,0 +1,150 @@
+"""`drillctl lab`: real hosts on this machine, for trying drillctl and for its tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from enum import StrEnum
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from drillctl.lab import Lab
+
+app = typer.Typer(no_args_is_help=True, help="Real hosts on this machine: a gateway and two zones of one host each.")
+
+SCHEMA_VERSION = 1
+
+
+class DriverChoice(StrEnum):
+    """What the lab's hosts are made of."""
+
+    auto = "auto"
+    systemd = "systemd"
+    process = "process"
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command()
+def up(
+    driver: Annotated[
+        DriverChoice,
+        typer.Option(help="`systemd`: machines of their own (root). `process`: sshd and nginx on loopback addresses."),
+    ] = DriverChoice.auto,
+    model: Annotated[
+        Path | None, typer.Option(help="Model folder that both zones serve; by default the sample model.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the lab, and wait until its hosts answer."""
+    from drillctl import lab
+
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        typer.echo(f"{time.monotonic() - started:5.2f} s  {line}", err=True)
+
+    made = lab.up(driver.value, model, say)
+    seconds = time.monotonic() - started
+    if as_json:
+        typer.echo(_document(made, dict.fromkeys((host.name for host in made.hosts), True)))
+        return
+    typer.echo(f"The lab is up after {seconds:.1f} s ({made.driver} hosts).")
+    _describe(made)
+
+
+@app.command()
+def status(as_json: JsonOption = False) -> None:
+    """Show the lab and whether its hosts answer; exit code 4 when there is none or one is silent."""
+    from drillctl import lab
+
+    made = lab.current()
+    if made is None:
+        if as_json:
+            typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, "up": False}))
+        else:
+            typer.echo("There is no lab. `drillctl lab up` makes one.")
+        raise typer.Exit(4)
+    answers = lab.answering(made)
+    if as_json:
+        typer.echo(_document(made, answers))
+    else:
+        _describe(made, answers)
+    if not all(answers.values()):
+        raise typer.Exit(4)
+
+
+@app.command()
+def down() -> None:
+    """Remove the lab and everything it made, also what a killed `lab up` left."""
+    from drillctl import lab
+
+    removed = lab.down()
+    for line in removed:
+        typer.echo(f"removed {line}", err=True)
+    typer.echo("The lab is gone." if removed else "There was no lab.")
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def ssh(
+    host: Annotated[str, typer.Argument(help="gateway, zone-a-1 or zone-b-1")],
+    command: Annotated[list[str] | None, typer.Argument(help="Command to run; a shell without one.")] = None,
+) -> None:
+    """Log in to a host, or run a command on it: drillctl lab ssh zone-a-1 -- systemctl status inference."""
+    from drillctl import lab
+    from drillctl.errors import NotStarted
+
+    made = lab.current()
+    if made is None:
+        raise NotStarted("there is no lab", hint="`drillctl lab up` makes one")
+    # One word is a line for the host's shell, as with ssh itself; several are one command, each word as it is.
+    words = ["sh", "-c", command[0]] if command and len(command) == 1 else command or []
+    argv = made.ssh_command(host, words)
+    os.execv(argv[0], argv)  # noqa: S606 - ssh takes this process's terminal, streams and exit code
+
+
+def _describe(made: Lab, answers: dict[str, bool] | None = None) -> None:
+    for host in made.hosts:
+        where = f"{host.address}:{host.ssh_port}"
+        state = "" if answers is None else ("  answers" if answers[host.name] else "  does not answer")
+        typer.echo(f"  {host.name:<10} {where:<20} {host.zone or 'gateway':<8}{state}")
+    typer.echo(f"  clients    {made.url}")
+    typer.echo(f"  inventory  {made.inventory}")
+    if made.cannot_prove:
+        because = f" ({made.fallback})" if made.fallback else ""
+        typer.echo(f"  Its hosts are processes, not machines{because}: it cannot prove {', '.join(made.cannot_prove)}.")
+
+
+def _document(made: Lab, answers: dict[str, bool]) -> str:
+    return json.dumps(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "up": True,
+            "driver": made.driver,
+            "folder": str(made.folder),
+            "inventory": str(made.inventory),
+            "url": made.url,
+            "model": {"folder": str(made.model), "sha256": made.model_sha256},
+            "cannot_prove": list(made.cannot_prove),
+            "hosts": [
+                {
+                    "name": host.name,
+                    "address": host.address,
+                    "ssh_port": host.ssh_port,
+                    "zone": host.zone,
+                    "answers": answers[host.name],
+                }
+                for host in made.hosts
+            ],
+        },
+        indent=2,
+    )
+
+
+if __name__ == "__main__":
+    app()

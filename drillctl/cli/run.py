@@ -1,0 +1,136 @@
+"""`drillctl run PLAYBOOK`: show the plan, ask, drill, report."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from drillctl.cli.estate import InventoryOption, LabOption, load_inventory, only_one
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drillctl.inventory import Inventory
+    from drillctl.plan import Plan
+    from drillctl.playbook import Playbook
+    from drillctl.report.model import Report
+
+
+def run(
+    playbook: Annotated[str, typer.Argument(help="A built-in playbook by name, or a file by path.")],
+    inventory: InventoryOption = None,
+    lab: LabOption = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before anything is changed.")] = False,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Show the plan and stop; touches no host.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")] = False,
+) -> None:
+    """Drill: break the primary for real, switch, measure, prove, and put everything back."""
+    from drillctl import playbook as books
+
+    only_one(inventory, lab)
+    book = books.load(books.find(playbook))
+    with _estate(inventory, lab) as (estate, cannot_prove):
+        _show_plan(estate, book)
+        if plan_only:
+            return
+        _agree(estate, yes)
+        report = drill(estate, book, cannot_prove)
+        if as_json:
+            sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+        else:
+            from drillctl.cli.console import out
+            from drillctl.report.terminal import render
+
+            render(report, out())
+    raise typer.Exit(report.exit_code)
+
+
+def drill(estate: Inventory, book: Playbook, cannot_prove: tuple[str, ...]) -> Report:
+    """Carry out a playbook, store its journal and report in the run's folder, and return the report."""
+    from drillctl import drill as drills
+    from drillctl.cli.console import err
+    from drillctl.cli.progress import Progress
+    from drillctl.interrupt import Interrupt
+    from drillctl.journal import Journal, new_run, utc_now
+    from drillctl.report.model import make_report
+    from drillctl.run import Run
+
+    run_id, folder = new_run(book.name)
+    progress = Progress(err())
+    started_at, began = utc_now(), time.monotonic()
+    journal = Journal(folder / "journal.jsonl")
+    last_words = f"What the drill had changed, and how to undo it, is in {journal.path}."
+    try:
+        with Interrupt(last_words=last_words, say=progress.note) as interrupt:
+            one = Run(
+                run_id=run_id,
+                folder=folder,
+                inventory=estate,
+                playbook=book,
+                journal=journal,
+                interrupt=interrupt,
+                watcher=progress,
+            )
+            one.findings.not_proven += cannot_prove
+            ending = drills.carry_out(one)
+        report = make_report(one, ending, started_at, utc_now(), time.monotonic() - began)
+        journal.record("verdict", verdict=report.verdict, exit_code=report.exit_code)
+        (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    finally:
+        progress.close()
+        journal.close()
+    return report
+
+
+@contextlib.contextmanager
+def _estate(given: object, lab: bool) -> Iterator[tuple[Inventory, tuple[str, ...]]]:
+    """Yield the inventory and what its hosts cannot prove; a lab that was not up is brought up, and down again."""
+    from pathlib import Path
+
+    from drillctl import inventory as inventories
+
+    if not lab:
+        yield load_inventory(given if isinstance(given, Path) else None), ()
+        return
+    from drillctl import lab as labs
+    from drillctl.cli.console import err
+
+    current = labs.current()
+    began = time.monotonic()
+    made = current or labs.up()
+    if current is None:
+        err().print(f"The lab is up after {time.monotonic() - began:.1f} s: {len(made.hosts)} {made.driver} hosts.")
+    try:
+        yield inventories.load(made.inventory), made.cannot_prove
+    finally:
+        if current is None:
+            labs.down()
+            err().print("The lab is down again; `drillctl lab up` keeps one.")
+
+
+def _show_plan(estate: Inventory, book: Playbook) -> None:
+    from drillctl.cli.console import err
+    from drillctl.plan import make_plan
+
+    plan: Plan = make_plan(estate, book)
+    from drillctl.report.terminal import render_plan
+
+    render_plan(plan, estate, book, err())
+
+
+def _agree(estate: Inventory, yes: bool) -> None:
+    """Ask before anything is changed. Raises UsageError without a terminal and without --yes."""
+    from drillctl.errors import Aborted, UsageError
+
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            "there is no terminal to ask on", hint="say --yes to drill without being asked", state="nothing was changed"
+        )
+    if not typer.confirm(f"Drill {estate.name} ({estate.environment})?", err=True):
+        raise Aborted("you said no", state="nothing was changed")

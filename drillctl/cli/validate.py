@@ -1,0 +1,39 @@
+"""`drillctl validate`: check an inventory and playbooks without touching anything."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from drillctl.cli.estate import InventoryOption, inventory_path
+
+
+def validate(
+    playbooks: Annotated[
+        list[str] | None, typer.Argument(help="Playbooks by name or path; by default all built-in.")
+    ] = None,
+    inventory: InventoryOption = None,
+) -> None:
+    """Check the inventory and playbooks; touches no host. Exit code 2 when something is wrong."""
+    from drillctl import inventory as inventories
+    from drillctl import playbook as books
+    from drillctl.errors import FileError
+
+    problems: list[str] = []
+    path = inventory_path(inventory)
+    try:
+        estate = inventories.load(path)
+        hosts = len(estate.hosts)
+        typer.echo(f"{path}: inventory `{estate.name}` is valid ({hosts} hosts, {estate.environment})")
+    except FileError as error:
+        problems += error.problems
+    for name in playbooks or list(books.builtin()):
+        file = books.find(name)
+        try:
+            book = books.load(file)
+            typer.echo(f"{file}: playbook `{book.name}` is valid ({len(books.images(book))} images)")
+        except FileError as error:
+            problems += error.problems
+    if problems:
+        raise FileError(problems, hint="mend these lines, then run `drillctl validate` again")

@@ -1,0 +1,80 @@
+"""The drill: carries out a playbook phase by phase, and puts everything back whatever happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from drillctl import restore
+from drillctl.errors import Aborted, DrillctlError
+from drillctl.playbook import DetectStep, FaultStep, SwitchStep
+from drillctl.steps import arm, connect, detect, fault, start, steady_state, switch, traffic, verify
+
+if TYPE_CHECKING:
+    from drillctl.playbook import Step
+    from drillctl.run import Run
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a drill ended: `refused` by a gate, `aborted` by a person, or with the `error` that cut it short."""
+
+    refused: bool = False
+    aborted: bool = False
+    error: DrillctlError | None = None
+
+
+def carry_out(run: Run) -> Ending:
+    """Carry out the run's playbook: gates, steps, restore. What went wrong is in the ending, not raised.
+
+    A bug in drillctl is raised after everything was put back.
+    """
+    run.journal.record(
+        "run", run_id=run.run_id, playbook=run.playbook.name, inventory=run.inventory.name, folder=str(run.folder)
+    )
+    ending = Ending()
+    try:
+        _gates(run)
+        run.section = "steps"
+        for step in run.playbook.steps:
+            run.interrupt.check()
+            _step(run, step)
+        run.interrupt.check()
+    except Aborted as error:
+        ending = Ending(aborted=True, error=error)
+    except DrillctlError as error:
+        ending = Ending(refused=run.section == "before", error=error)
+    finally:
+        _put_back(run, keep_started=ending == Ending())
+    return ending
+
+
+def _gates(run: Run) -> None:
+    """Do everything that comes before the fault; what raises here is a refusal, and no client has noticed."""
+    for phase in (connect, start, steady_state, arm, traffic):
+        run.interrupt.check()
+        phase.carry_out(run)
+    run.interrupt.check()
+
+
+def _step(run: Run, step: Step) -> None:
+    if isinstance(step, FaultStep):
+        fault.carry_out(run, step)
+    elif isinstance(step, DetectStep):
+        detect.carry_out(run, step)
+    elif isinstance(step, SwitchStep):
+        switch.carry_out(run, step)
+    else:
+        verify.carry_out(run, step)
+
+
+def _put_back(run: Run, *, keep_started: bool) -> None:
+    """Restore. Servers that the drill started stay up after a drill that came to its end, as the playbook says."""
+    try:
+        restore.carry_out(run, stop_started=not keep_started or run.playbook.start.stop_after)
+    finally:
+        if run.traffic is not None:
+            run.traffic.close()
+        if run.fleet is not None:
+            run.fleet.close()
+        run.journal.record("restored", left=run.findings.left)

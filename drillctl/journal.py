@@ -1,0 +1,93 @@
+"""The journal of a run: every intent and every outcome, one JSON line each, on disk before the next thing is done.
+
+    {"at": "2026-…Z", "mono": 12.3, "event": "intent", "step": "fault", "host": "zone-a-1", "undo": {…}}
+    {"at": "2026-…Z", "mono": 12.4, "event": "outcome", "step": "fault", "host": "zone-a-1", "status": "ok", …}
+
+`at` is the wall clock in UTC, for people; `mono` is the monotonic clock in seconds, for arithmetic.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drillctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drillctl.undo import Undo
+
+
+class Journal:
+    """An append-only file; each record is synced to disk before `record` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def record(self, event: str, **fields: object) -> None:
+        """Append one record and sync it."""
+        line = {"at": utc_now(), "mono": round(time.monotonic(), 6), "event": event, **fields}
+        os.write(self._descriptor, json.dumps(line, ensure_ascii=False, default=str).encode() + b"\n")
+        os.fsync(self._descriptor)
+
+    def intent(self, step: str, host: str, undo: Undo | None) -> None:
+        """Record that a step is about to act, with the undo of what it will do."""
+        self.record("intent", step=step, host=host, **({"undo": undo.to_json()} if undo else {}))
+
+    def outcome(self, step: str, host: str, status: str, seconds: float, detail: str) -> None:
+        """Record how a step ended."""
+        self.record("outcome", step=step, host=host, status=status, seconds=round(seconds, 6), detail=detail)
+
+    def undone(self, undo: Undo) -> None:
+        """Record that an undo was carried out, or is no longer needed."""
+        self.record("undone", undo=undo.to_json())
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a journal; a last line that a crash cut short is left out."""
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            try:
+                yield json.loads(line)
+            except ValueError:
+                return
+
+
+def utc_now() -> str:
+    """Return the wall clock in UTC to the millisecond, as ISO 8601 with Z."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def runs_folder() -> Path:
+    """Return the folder that holds a folder for each run; `DRILLCTL_HOME` moves it."""
+    from platformdirs import user_data_path
+
+    home = os.environ.get("DRILLCTL_HOME")
+    return (Path(home) if home else user_data_path("drillctl")) / "runs"
+
+
+def new_run(playbook: str) -> tuple[str, Path]:
+    """Make the folder of a new run; return its id, which sorts by time, and the folder (mode 0700)."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    run_id = f"{stamp}-{playbook}-{secrets.token_hex(2)}"
+    folder = runs_folder() / run_id
+    try:
+        folder.mkdir(parents=True, mode=0o700)
+    except OSError as error:
+        raise UsageError(
+            f"the folder of the run cannot be made: {folder} ({error.strerror})",
+            hint="set DRILLCTL_HOME to a folder that you can write to",
+            state="nothing was changed",
+        ) from None
+    return run_id, folder

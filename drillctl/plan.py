@@ -1,0 +1,123 @@
+"""The plan of a drill: which step does what on which host, and how it is undone (pure).
+
+Made from inventory and playbook alone, so that it can be shown and agreed to before any host is touched.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from drillctl.hosts.service import commands_of
+from drillctl.playbook import DetectStep, FaultStep, HealStep, SwitchStep, VerifyStep
+
+if TYPE_CHECKING:
+    from drillctl.inventory import Host, Inventory
+    from drillctl.playbook import FailbackStep, Playbook, RestoreStep, Step
+
+Section = Literal["before", "steps", "restore"]
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing that a step does: where, what (a command or words), and its undo; None when it changes nothing."""
+
+    host: str
+    what: str
+    undo: str | None = None
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step by name, and its actions in order."""
+
+    name: str
+    section: Section
+    actions: tuple[Action, ...]
+
+    @property
+    def changes(self) -> int:
+        """Return how many actions change something."""
+        return sum(action.undo is not None for action in self.actions)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All steps of a drill in order."""
+
+    steps: tuple[PlannedStep, ...]
+
+    @property
+    def changes(self) -> int:
+        """Return how many actions change something on a host."""
+        return sum(step.changes for step in self.steps)
+
+
+def make_plan(inventory: Inventory, playbook: Playbook) -> Plan:
+    """Return the plan of a playbook on an inventory."""
+    zone_hosts = [host for role in ("primary", "standby") for host in inventory.zone(role).hosts]
+    gateways = inventory.gateway.hosts
+    before = [
+        PlannedStep("connect", "before", tuple(Action(h.name, f"ssh {h.address}") for h in inventory.hosts)),
+        PlannedStep(
+            "start",
+            "before",
+            tuple(
+                Action(h.name, f"if it is not running: {command}", "; ".join(commands_of(inventory, h, "stop")))
+                for h in zone_hosts
+                for command in commands_of(inventory, h, "start")
+            ),
+        ),
+        PlannedStep("steady state", "before", tuple(Action("", f"check {check}") for check in playbook.steady_state)),
+        PlannedStep("arm", "before", tuple(action for g in gateways for action in _arm(inventory, g))),
+        PlannedStep("traffic", "before", (Action("", _traffic(inventory, playbook)),)),
+    ]
+    steps = [_step(inventory, playbook, step, "steps") for step in playbook.steps]
+    restore = [_step(inventory, playbook, step, "restore") for step in playbook.restore]
+    return Plan((*before, *steps, *restore))
+
+
+def _traffic(inventory: Inventory, playbook: Playbook) -> str:
+    traffic = playbook.traffic
+    url = inventory.gateway.url.rstrip("/") + inventory.service.paths.predict
+    return f"POST images to {url}, {traffic.rate:g} a second, until the end; {traffic.baseline_seconds:g} s of baseline"
+
+
+def _arm(inventory: Inventory, host: Host) -> list[Action]:
+    config = PurePosixPath(inventory.gateway.config)
+    test = shlex.join(inventory.gateway.test)
+    return [
+        Action(host.name, f"stage the standby's {config.name} beside {config}, and test it: {test}", "remove it"),
+    ]
+
+
+def _step(
+    inventory: Inventory, playbook: Playbook, step: Step | RestoreStep | FailbackStep, section: Section
+) -> PlannedStep:
+    gateway = inventory.gateway
+    reload = shlex.join(gateway.reload)
+    if isinstance(step, FaultStep):
+        actions = tuple(
+            Action(h.name, "; ".join(commands_of(inventory, h, "kill")), "; ".join(commands_of(inventory, h, "revive")))
+            for h in inventory.zone(step.zone).hosts
+        )
+    elif isinstance(step, DetectStep):
+        actions = (Action("", f"wait for {step.failures} failed requests in a row, {step.within_seconds:g} s at most"),)
+    elif isinstance(step, SwitchStep):
+        name = inventory.zone(step.to).name
+        what = f"rename the staged config over {gateway.config} (upstream {gateway.upstream} → {name}); {reload}"
+        actions = tuple(Action(g.name, what, f"put the original bytes back; {reload}") for g in gateway.hosts)
+    elif isinstance(step, VerifyStep):
+        name = inventory.zone(step.zone).name
+        seconds = playbook.traffic.observation_seconds
+        what = f"{seconds:g} s of good answers from {name}, the same outputs, named in the access log"
+        actions = (Action("", what),)
+    elif isinstance(step, HealStep):
+        hosts = inventory.zone("primary").hosts
+        actions = tuple(Action(h.name, "; ".join(commands_of(inventory, h, "revive"))) for h in hosts)
+    else:
+        what = f"put the original bytes of {gateway.config} back; {reload}"
+        actions = tuple(Action(g.name, what) for g in gateway.hosts)
+    return PlannedStep(step.step, section, actions)

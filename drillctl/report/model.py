@@ -1,0 +1,325 @@
+"""The report of a run as data: what `--json` prints and every rendering shows, made from a finished run (pure)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from drillctl import __version__
+from drillctl.compare.equality import digest
+from drillctl.report.objectives import objectives_of
+from drillctl.traffic.outage import Counts, NoOutage, NotRecovered, Outage, Parts, count, measure_outage, split
+from drillctl.verdict import EXIT_CODES, MEANING, Objective, Verdict, judge
+
+if TYPE_CHECKING:
+    from drillctl.compare.equality import Equality
+    from drillctl.drill import Ending
+    from drillctl.run import Run
+
+SCHEMA_VERSION = 1
+
+
+class Document(BaseModel):
+    """A part of the report."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Recovery(Document):
+    """The outage and its parts, in seconds; None: not measured, or there was none.
+
+    detection + switch + answer = outage: from the first failed request until the failures were noticed, until the new
+    config was in place and reloaded, until the first sustained good request.
+    """
+
+    rto_seconds: float
+    outage_seconds: float | None = None
+    uncertainty_seconds: float | None = None
+    detection_seconds: float | None = None
+    switch_seconds: float | None = None
+    answer_seconds: float | None = None
+    said: str = "not measured"
+
+
+class TrafficCounts(Document):
+    """Requests over the whole run. `wrong` are good answers whose content was not the baseline's."""
+
+    rate: float
+    sent: int = 0
+    ok: int = 0
+    failed: int = 0
+    slow: int = 0
+    missed: int = 0
+    wrong: int = 0
+    by_zone: dict[str, int] = {}
+    kinds: dict[str, int] = {}
+    p50_seconds: float | None = None
+    p99_seconds: float | None = None
+    lag_max_seconds: float | None = None
+
+
+class EqualityCounts(Document):
+    """The standby's answers through the gateway, compared with the primary's from before the fault."""
+
+    rule: str
+    compared: int = 0
+    identical: int = 0
+    different: list[dict[str, str]] = []
+
+
+class ModelIdentity(Document):
+    """The pinned hash, and by zone and host the hash on disk and as loaded."""
+
+    expected_sha256: str
+    zones: dict[str, dict[str, dict[str, str | None]]] = {}
+    differences: list[dict[str, str]] = []
+
+
+class Restore(Document):
+    """Whether everything was put back. `left` is what was not, in words."""
+
+    verdict: Literal["complete", "incomplete", "nothing to restore"]
+    failed_requests: int | None
+    config_identical: bool | None
+    seconds: float | None
+    left: list[str]
+
+
+class ObjectiveResult(Document):
+    """An objective with its measurement."""
+
+    name: str
+    rule: str
+    measured: str
+    met: bool | None
+
+
+class StepResult(Document):
+    """A step on a host; `started` is in seconds from the beginning of the run."""
+
+    name: str
+    host: str
+    section: str
+    status: str
+    started: float
+    seconds: float
+    detail: str
+
+
+class Report(Document):
+    """The whole report."""
+
+    schema_version: int = SCHEMA_VERSION
+    drillctl_version: str = __version__
+    run_id: str
+    playbook: str
+    description: str
+    inventory: str
+    environment: str
+    verdict: Verdict
+    meaning: str
+    reason: str | None
+    hint: str | None
+    exit_code: int
+    started_at: str
+    finished_at: str
+    seconds: float
+    recovery: Recovery
+    traffic: TrafficCounts
+    equality: EqualityCounts
+    model: ModelIdentity
+    restore: Restore
+    objectives: list[ObjectiveResult]
+    not_proven: list[str]
+    deviations: list[str]
+    steps: list[StepResult]
+    config_diff: str
+    folder: str
+
+
+def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, seconds: float) -> Report:
+    """Return the report of a run that has ended."""
+    measured = _measure(run)
+    counts = count(run.findings.probes, slow=run.playbook.traffic.slow_seconds)
+    wrong = _wrong_answers(run)
+    during_restore = _restore_failures(run)
+    came_to_end = ending.error is None and not ending.refused
+    objectives = objectives_of(run, measured, wrong, during_restore) if came_to_end or measured is not None else ()
+    if ending.error is not None and not (ending.refused or ending.aborted or ending.error.exit_code == 3):
+        objectives = (Objective("steps", "every step succeeds", str(ending.error), met=False), *objectives)
+    verdict = judge(
+        objectives,
+        changed=run.changed,
+        restored=not run.findings.left,
+        aborted=ending.aborted,
+        refused=ending.refused,
+        broke=ending.error is not None,
+    )
+    return Report(
+        run_id=run.run_id,
+        playbook=run.playbook.name,
+        description=run.playbook.description,
+        inventory=run.inventory.name,
+        environment=run.inventory.environment,
+        verdict=verdict,
+        meaning=MEANING[verdict],
+        reason=str(ending.error) if ending.error else None,
+        hint=ending.error.hint if ending.error else None,
+        exit_code=EXIT_CODES[verdict],
+        started_at=started_at,
+        finished_at=finished_at,
+        seconds=round(seconds, 3),
+        recovery=_recovery(run, measured),
+        traffic=_traffic(run, counts, wrong),
+        equality=_equality(run, run.findings.standby_serving or run.findings.standby_before),
+        model=_model(run),
+        restore=_restore(run, during_restore),
+        objectives=[ObjectiveResult(name=o.name, rule=o.rule, measured=o.measured, met=o.met) for o in objectives],
+        not_proven=run.findings.not_proven,
+        deviations=[f"{host}: the server was not running; the drill started it" for host in run.findings.started],
+        steps=[
+            StepResult(
+                name=record.name,
+                host=record.host,
+                section=record.section,
+                status=record.status,
+                started=round(record.started, 3),
+                seconds=round(record.seconds, 3),
+                detail=record.detail,
+            )
+            for record in sorted(run.records, key=lambda record: record.started)
+        ],
+        config_diff=run.findings.config_diff,
+        folder=str(run.folder),
+    )
+
+
+def _measure(run: Run) -> Outage | NoOutage | NotRecovered | None:
+    """Measure the outage from all probes up to the restore; None when there was no fault or no traffic."""
+    if run.moments.fault_began is None or run.moments.fault_proven is None or not run.findings.probes:
+        return None
+    until = run.moments.restore_began or float("inf")
+    plan = run.playbook.traffic
+    return measure_outage(
+        [probe for probe in run.findings.probes if probe.scheduled < until],
+        run.moments.fault_began,
+        run.inventory.zone("standby").name,
+        1 / plan.rate,
+        min(1.0, plan.observation_seconds / 2),
+    )
+
+
+def _parts(run: Run, outage: Outage) -> Parts:
+    return split(outage.first_failed, run.moments.detected, run.moments.active, outage)
+
+
+def _recovery(run: Run, measured: Outage | NoOutage | NotRecovered | None) -> Recovery:
+    rto = run.playbook.objectives.rto_seconds
+    if isinstance(measured, Outage):
+        parts = _parts(run, measured)
+        return Recovery(
+            rto_seconds=rto,
+            outage_seconds=round(measured.seconds, 4),
+            uncertainty_seconds=round(measured.uncertainty, 4),
+            detection_seconds=_rounded(parts.detection),
+            switch_seconds=_rounded(parts.switch),
+            answer_seconds=_rounded(parts.answer),
+            said=f"{measured.seconds:.2f} s ± {measured.uncertainty:.2f} s, {measured.lost} requests lost",
+        )
+    if isinstance(measured, NoOutage):
+        return Recovery(
+            rto_seconds=rto,
+            outage_seconds=0.0,
+            uncertainty_seconds=1 / run.playbook.traffic.rate,
+            said="no request was lost",
+        )
+    if isinstance(measured, NotRecovered):
+        return Recovery(rto_seconds=rto, said=f"not recovered: {measured.reason}")
+    return Recovery(rto_seconds=rto)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
+
+
+def _wrong_answers(run: Run) -> int | None:
+    """Count good answers to clients whose content is not the baseline's; None without a baseline or traffic."""
+    if not run.findings.baseline or not run.findings.probes:
+        return None
+    expected = {image: digest(body) for image, body in run.findings.baseline.items()}
+    return sum(probe.ok and probe.digest != expected.get(probe.image) for probe in run.findings.probes)
+
+
+def _restore_failures(run: Run) -> int | None:
+    """Count the requests that failed while things were put back; None when there was no traffic then."""
+    if run.moments.restore_began is None or not run.findings.probes or run.moments.fault_began is None:
+        return None
+    return count(run.findings.probes, run.moments.restore_began).failed
+
+
+def _traffic(run: Run, counts: Counts, wrong: int | None) -> TrafficCounts:
+    lag = run.traffic.lag if run.traffic else None
+    return TrafficCounts(
+        rate=run.playbook.traffic.rate,
+        sent=counts.sent,
+        ok=counts.ok,
+        failed=counts.failed,
+        slow=counts.slow,
+        missed=counts.missed,
+        wrong=wrong or 0,
+        by_zone=dict(counts.by_zone),
+        kinds=dict(counts.kinds),
+        p50_seconds=_rounded(counts.latency.p50),
+        p99_seconds=_rounded(counts.latency.p99),
+        lag_max_seconds=_rounded(lag.max) if lag else None,
+    )
+
+
+def _equality(run: Run, result: Equality | None) -> EqualityCounts:
+    outputs = run.playbook.objectives.outputs
+    rule = "exact" if outputs == "exact" else f"scores within {outputs.score_abs:g}"
+    if result is None:
+        return EqualityCounts(rule=rule)
+    return EqualityCounts(
+        rule=rule,
+        compared=result.compared,
+        identical=result.identical,
+        different=[
+            {"image": d.image, "what": d.what, "baseline": d.baseline, "other": d.other} for d in result.different
+        ],
+    )
+
+
+def _model(run: Run) -> ModelIdentity:
+    zones: dict[str, dict[str, dict[str, str | None]]] = {}
+    for found in run.findings.surveys.values():
+        hashes = {"sha256_disk": found.sha256_disk, "sha256_loaded": found.sha256_loaded}
+        zones.setdefault(found.zone, {})[found.name] = hashes
+    return ModelIdentity(
+        expected_sha256=run.inventory.service.model.sha256,
+        zones=zones,
+        differences=[
+            {
+                "key": d.key,
+                "primary": d.primary,
+                "standby": d.standby,
+                "changes_outputs": d.changes_outputs,
+                "why": d.why,
+            }
+            for d in run.findings.identity
+        ],
+    )
+
+
+def _restore(run: Run, failures: int | None) -> Restore:
+    began = run.moments.restore_began
+    ended = run.moments.traffic_ended
+    left = run.findings.left
+    return Restore(
+        verdict="incomplete" if left else "complete" if run.changed else "nothing to restore",
+        failed_requests=failures,
+        config_identical=run.findings.config_identical,
+        seconds=_rounded(ended - began) if began is not None and ended is not None else None,
+        left=left,
+    )

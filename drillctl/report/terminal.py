@@ -1,0 +1,118 @@
+"""The plan and the report for a terminal. Words carry the meaning; colour only repeats it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from drillctl.inventory import Inventory
+    from drillctl.plan import Plan
+    from drillctl.playbook import Playbook
+    from drillctl.report.model import Report
+
+_MET = {True: "[green]met[/]", False: "[bold red]MISSED[/]", None: "[yellow]not measured[/]"}
+_VERDICT_STYLE = {"passed": "bold green", "failed": "bold red", "restore-incomplete": "bold white on red"}
+
+
+def render_plan(plan: Plan, inventory: Inventory, playbook: Playbook, console: Console) -> None:
+    """Print what the drill will do: step, host, exact command, undo, and one line that counts the changes."""
+    console.print(f"\n[bold]Plan[/] {escape(playbook.name)} on {escape(inventory.name)} ({inventory.environment})")
+    table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
+    for name in ("step", "host", "does", "undone by"):
+        table.add_column(name, overflow="fold", no_wrap=name in {"step", "host"})
+    for step in plan.steps:
+        for number, action in enumerate(step.actions):
+            name = f"{'restore: ' if step.section == 'restore' else ''}{step.name}" if number == 0 else ""
+            undo = action.undo or ""
+            table.add_row(f"[bold]{escape(name)}[/]", escape(action.host), escape(action.what), escape(undo))
+    console.print(table)
+    console.print(f"{plan.changes} changes, each with its undo; {len(inventory.hosts)} hosts.\n")
+
+
+def render(report: Report, console: Console) -> None:
+    """Print the report: what clients saw, what was proven, the objectives, the verdict last."""
+    console.print()
+    console.rule(f"{escape(report.playbook)} on {escape(report.inventory)}", align="left", style="dim")
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, value in _facts(report):
+        facts.add_row(name, escape(value))
+    console.print(facts)
+    if report.objectives:
+        console.print()
+        table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
+        for name in ("objective", "rule", "measured", ""):
+            table.add_column(name, overflow="fold")
+        for objective in report.objectives:
+            table.add_row(
+                escape(objective.name), escape(objective.rule), escape(objective.measured), _MET[objective.met]
+            )
+        console.print(table)
+    _render_verdict(report, console)
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    """Return the lines above the objectives; what was not measured is left out."""
+    facts: list[tuple[str, str]] = []
+    recovery, traffic, restore = report.recovery, report.traffic, report.restore
+    if traffic.sent:
+        facts.append(("outage", recovery.said))
+        if recovery.detection_seconds is not None and recovery.switch_seconds is not None:
+            facts.append(
+                ("", f"detected after {recovery.detection_seconds:.2f} s, switched in {recovery.switch_seconds:.2f} s")
+            )
+        served = ", ".join(f"{number} by {zone}" for zone, number in traffic.by_zone.items())
+        failed = "".join(f", {number} × {kind}" for kind, number in traffic.kinds.items())
+        facts.append(("traffic", f"{traffic.sent} requests at {traffic.rate:g}/s: {served}{failed}"))
+        slow = f"{traffic.slow} slow, {traffic.missed} sent late"
+        if traffic.p50_seconds is not None and traffic.p99_seconds is not None:
+            slow = f"p50 {traffic.p50_seconds * 1000:.0f} ms, p99 {traffic.p99_seconds * 1000:.0f} ms, {slow}"
+        facts.append(("", slow))
+    if report.equality.compared:
+        equality = report.equality
+        facts.append(("outputs", f"{equality.identical} of {equality.compared} identical ({equality.rule})"))
+        facts += [("", f"{d['image']}: {d['what']}") for d in equality.different[:5]]
+    if report.model.zones:
+        facts.append(
+            ("model", f"sha256 {report.model.expected_sha256[:16]}…, the pinned one, on disk and as loaded")
+            if _all_pinned(report)
+            else ("model", "NOT the pinned one everywhere")
+        )
+    if restore.verdict != "nothing to restore":
+        config = {
+            True: "gateway config identical byte for byte",
+            False: "gateway config DIFFERS",
+            None: "gateway config not read",
+        }
+        failed = "" if restore.failed_requests is None else f", {restore.failed_requests} requests failed meanwhile"
+        facts.append(("restore", f"{restore.verdict}: {config[restore.config_identical]}{failed}"))
+        facts += [("", f"NOT put back: {what}") for what in restore.left]
+    facts += [("not proven", what) for what in report.not_proven]
+    facts += [("deviation", what) for what in report.deviations]
+    return facts
+
+
+def _all_pinned(report: Report) -> bool:
+    hashes = [value for hosts in report.model.zones.values() for shown in hosts.values() for value in shown.values()]
+    return bool(hashes) and all(value == report.model.expected_sha256 for value in hashes)
+
+
+def _render_verdict(report: Report, console: Console) -> None:
+    console.print()
+    if report.reason:
+        console.print(f"{escape(report.reason)}", soft_wrap=True)
+    style = _VERDICT_STYLE.get(report.verdict, "bold yellow")
+    console.print(
+        f"[{style}]{report.verdict.upper()}[/] {escape(report.meaning)} (exit code {report.exit_code}, "
+        f"{report.seconds:.0f} s)",
+        soft_wrap=True,
+    )
+    if report.hint:
+        console.print(f"next:  {escape(report.hint)}", soft_wrap=True)
+    console.print(f"[dim]journal, probes and report.json: {escape(report.folder)}[/]", soft_wrap=True)

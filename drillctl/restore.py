@@ -1,0 +1,155 @@
+"""Putting everything back: the restore steps of the playbook, then whatever undo is still outstanding.
+
+It always runs, whatever went before, goes on when a part of it fails, and checks before it acts: the gateway is never
+pointed at a zone that does not answer. What could not be put back is said, by host, with what to do.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from drillctl.errors import DrillctlError, GatewayError, HostError
+from drillctl.hosts.fleet import each
+from drillctl.playbook import HealStep, VerifyStep
+from drillctl.steps import golden, start, verify
+from drillctl.steps.switch import wait_for_zone
+
+if TYPE_CHECKING:
+    from drillctl.inventory import Host
+    from drillctl.playbook import FailbackStep, RestoreStep
+    from drillctl.run import Run
+    from drillctl.undo import Undo
+
+
+def carry_out(run: Run, *, stop_started: bool) -> None:
+    """Put everything back; what could not be is in `run.findings.left`. Raises nothing but what is a bug.
+
+    `stop_started`: also stop the servers that the drill started.
+    """
+    run.section = "restore"
+    run.interrupt.restoring()
+    run.moments.restore_began = time.monotonic()
+    disturbed = bool(run.outstanding.of("service.revive", "gateway.restore"))
+    if disturbed:
+        for step in run.playbook.restore:
+            _attempt(run, step)
+    _finish_traffic(run)
+    _disarm(run, stop_started=stop_started)
+
+
+def _attempt(run: Run, step: RestoreStep) -> None:
+    try:
+        if isinstance(step, HealStep):
+            _heal(run, step)
+        elif isinstance(step, VerifyStep):
+            if run.traffic is not None:
+                verify.carry_out(run, step)
+        else:
+            _failback(run, step)
+    except DrillctlError as error:
+        run.findings.left.append(f"{step.step}: {error}")
+        run.watcher.note(f"{step.step} failed; what else can be put back is put back")
+
+
+def _heal(run: Run, step: HealStep) -> None:
+    """Revive the killed servers and wait until they are ready and answer as before."""
+    undos = {undo.host: undo for undo in run.outstanding.of("service.revive")}
+
+    def revive(host: Host) -> None:
+        with run.step("heal", host.name) as done:
+            begun = time.monotonic()
+            run.services[host.name].revive()
+            start.wait_ready(run, host, step.ready_seconds)
+            done.detail = f"running again, ready after {time.monotonic() - begun:.1f} s"
+            if run.findings.baseline:
+                result = golden.equality(run, golden.of_host(run, host))
+                done.detail += f"; {golden.in_words(result)}"
+                if not result.equal:
+                    raise HostError("the revived server does not answer as before", host=host.name)
+            run.undone(undos[host.name])
+
+    each([host for host in run.zone_hosts() if host.name in undos], revive)
+
+
+def _failback(run: Run, step: FailbackStep) -> None:
+    """Put the original config back, if the primary answers; otherwise leave the standby serving and say so."""
+    undos = run.outstanding.of("gateway.restore")
+    if not undos or run.original is None:
+        return
+    _, gateway = run.live()
+    primary = run.inventory.zone("primary")
+    with run.step("failback", ", ".join(h.name for h in run.inventory.gateway.hosts)) as done:
+        for host in primary.hosts:
+            try:
+                start.wait_ready(run, host, 5.0)
+            except HostError as error:
+                raise GatewayError(
+                    f"the gateway stays on the standby, because {primary.name} does not answer: {error}",
+                    state="clients are served by the standby",
+                    hint="bring the primary back, then run `drillctl recover`",
+                ) from None
+        activation = gateway.restore(run.original)
+        gateway.prove_applied(activation, step.within_seconds)
+        if run.traffic is not None:
+            wait_for_zone(run, primary.name, step.within_seconds)
+        for undo in undos:
+            run.undone(undo)
+        done.detail = f"{primary.name} answers; the config has its original bytes"
+
+
+def _finish_traffic(run: Run) -> None:
+    """Stop the clients. What they saw is kept whatever happens."""
+    if run.traffic is None:
+        return
+    run.moments.traffic_ended = time.monotonic()
+    try:
+        run.findings.probes = run.traffic.stop()
+    except DrillctlError as error:
+        run.findings.probes = run.traffic.probes()
+        run.watcher.note(str(error))
+    finally:
+        run.traffic.close()
+
+
+def _disarm(run: Run, *, stop_started: bool) -> None:
+    """Remove staged files, stop what the drill started where that is wanted, and prove that the config is as it was."""
+    if run.fleet is None or run.gateway is None:
+        return
+    for undo in run.outstanding:
+        try:
+            _undo(run, undo, stop_started=stop_started)
+        except DrillctlError as error:
+            run.findings.left.append(f"{undo.words}: {error}")
+    if run.original is None:
+        return
+    with run.step("disarm") as done:
+        try:
+            now = run.gateway.read()
+        except DrillctlError as error:
+            run.findings.config_identical = None
+            run.findings.left.append(f"the gateway's config could not be read again: {error}")
+            done.status, done.detail = "failed", str(error)
+            return
+        before = {(c.host, c.resolved, c.content, c.mode, c.owner) for c in run.original.hosts}
+        after = {(c.host, c.resolved, c.content, c.mode, c.owner) for c in now.hosts}
+        run.findings.config_identical = before == after
+        if before != after:
+            run.findings.left.append("the gateway's config is not the one from before the drill")
+            done.status, done.detail = "failed", "the gateway's config differs from before"
+        else:
+            done.detail = "gateway config identical byte for byte, nothing staged"
+
+
+def _undo(run: Run, undo: Undo, *, stop_started: bool) -> None:
+    """Carry out one outstanding undo that no restore step takes care of."""
+    if undo.kind == "gateway.discard":
+        if run.staged is not None and run.gateway is not None:
+            run.gateway.discard(run.staged)
+        run.undone(undo)
+    elif undo.kind == "service.stop":
+        if stop_started:
+            with run.step("stop", undo.host) as done:
+                run.services[undo.host].stop()
+                done.detail = "stopped again: it was not running before"
+        run.undone(undo)

@@ -1,0 +1,156 @@
+"""steady state: everything that must hold before anything is broken. Any doubt refuses the drill."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from drillctl import survey
+from drillctl.compare.identity import compare_identity
+from drillctl.compare.isolation import HostFacts, violations
+from drillctl.errors import GatewayError, NotStarted
+from drillctl.hosts.fleet import each
+from drillctl.overview import serving_zone, wrong_role
+from drillctl.steps import golden
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from drillctl.playbook import Check
+    from drillctl.run import Run
+
+
+def carry_out(run: Run) -> None:
+    """Make every check that the playbook names. Raises NotStarted, GatewayError or HostError at the first doubt."""
+    fleet, _ = run.live()
+    with run.step("survey") as done:
+        run.findings.surveys = each(run.zone_hosts(), functools.partial(survey.survey, run.inventory, fleet))
+        done.detail = f"{len(run.findings.surveys)} zone hosts asked"
+    for check in run.playbook.steady_state:
+        run.interrupt.check()
+        with run.step(check) as done:
+            done.detail = _CHECKS[check](run)
+
+
+def _health(run: Run) -> str:
+    for host in run.findings.surveys.values():
+        if host.problem or not host.health.ready:
+            raise NotStarted(f"{host.name} is not healthy: {host.problem or host.health}")
+    return "200 on every zone host, asked from the gateway"
+
+
+def _role(run: Run) -> str:
+    for host in run.findings.surveys.values():
+        if wrong := wrong_role(host):
+            raise NotStarted(wrong, hint="set SERVICE_NAME to main in the primary zone and to backup in the standby")
+    return "as declared"
+
+
+def _model(run: Run) -> str:
+    expected = run.inventory.service.model.sha256
+    for host in run.findings.surveys.values():
+        for where, found in (("on disk", host.sha256_disk), ("as loaded", host.sha256_loaded)):
+            if found != expected:
+                raise NotStarted(
+                    f"{host.model_path} on {host.name} is {found or 'unknown'} {where}, pinned is {expected}",
+                    hint="put the pinned model on that host and restart its server, or pin the hash that you mean",
+                )
+    return f"sha256 {expected[:16]}… on disk and as loaded, everywhere"
+
+
+def _environment(run: Run) -> str:
+    hosts = list(run.findings.surveys.values())
+    reference = next(host for host in hosts if host.role == "primary")
+    found = {d.key: d for host in hosts for d in compare_identity(reference.info, host.info)}
+    run.findings.identity = tuple(found.values())
+    mattering = [d for d in found.values() if d.changes_outputs == "yes"]
+    if not mattering:
+        return f"the same in every zone; {len(found)} harmless differences" if found else "the same in every zone"
+    said = "; ".join(f"{d.key}: {d.primary} and {d.standby} ({d.why})" for d in mattering)
+    if waiver := run.inventory.waived("environment"):
+        run.findings.not_proven.append(f"same environment: {said}. Waived: {waiver.reason}")
+        return "waived: " + said
+    raise NotStarted(
+        f"the zones do not run in the same environment: {said}",
+        hint="make them equal, or add a waiver for `environment` to the inventory",
+    )
+
+
+def _isolation(run: Run) -> str:
+    fleet, _ = run.live()
+
+    def facts(zone: str, domain: str, address: str, name: str) -> HostFacts:
+        machine, boot = survey.machine_facts(fleet[name])
+        return HostFacts(
+            host=name,
+            zone=zone,
+            machine_id=machine,
+            boot_id=boot,
+            host_key=fleet[name].host_key(),
+            address=address,
+            failure_domain=domain,
+        )
+
+    gathered = [
+        facts(zone.name, zone.failure_domain, host.address, host.name)
+        for zone in run.inventory.zones
+        for host in zone.hosts
+    ]
+    found = [violation.what for violation in violations(gathered)]
+    if not found:
+        return "machine-id, boot-id, host key, address and failure domain all differ"
+    if waiver := run.inventory.waived("isolation"):
+        run.findings.not_proven.append(f"isolation: {'; '.join(found)}. Waived: {waiver.reason}")
+        return "waived: " + "; ".join(found)
+    raise NotStarted(
+        f"the zones are not isolated: {'; '.join(found)}",
+        hint="a drill between them would prove nothing; place them apart, or add a waiver to the inventory",
+    )
+
+
+def _gateway(run: Run) -> str:
+    _, gateway = run.live()
+    primary = run.inventory.zone("primary").name
+    config = gateway.read()
+    if config.configured_zone is None:
+        raise GatewayError(f"the gateway's config names no single zone: {config.reason}", state="nothing was changed")
+    if config.configured_zone != primary:
+        raise NotStarted(
+            f"the gateway is configured for {config.configured_zone}, not for the primary {primary}",
+            hint="point it at the primary, or swap the roles in the inventory",
+        )
+    gateway.test()
+    zone, problem = serving_zone(run.inventory)
+    if problem:
+        raise GatewayError(problem, state="nothing was changed")
+    if zone != primary:
+        raise GatewayError(
+            f"the gateway is configured for {primary}, but {zone} answers",
+            state="nothing was changed",
+            hint="its last reload was not applied: look at its error log",
+        )
+    return f"configured for {primary}, test green, {primary} answers"
+
+
+def _equality(run: Run) -> str:
+    run.findings.baseline = golden.through_gateway(run, run.inventory.zone("primary").name)
+    for host in run.inventory.zone("standby").hosts:
+        result = golden.equality(run, golden.of_host(run, host))
+        run.findings.standby_before = result
+        if not result.equal:
+            raise NotStarted(
+                f"{host.name} does not answer as the primary does: {golden.in_words(result)}",
+                hint="compare both servers' /info; clients would see other answers after a failover",
+            )
+    return f"standby asked directly: {golden.in_words(result)}"
+
+
+_CHECKS: dict[Check, Callable[[Run], str]] = {
+    "health": _health,
+    "role": _role,
+    "model": _model,
+    "environment": _environment,
+    "isolation": _isolation,
+    "gateway": _gateway,
+    "equality": _equality,
+}

@@ -1,0 +1,50 @@
+"""switch: put the staged config in place, reload, and prove that the gateway serves by it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from drillctl.errors import GatewayError
+from drillctl.undo import Undo
+
+if TYPE_CHECKING:
+    from drillctl.playbook import SwitchStep
+    from drillctl.run import Run
+
+
+def carry_out(run: Run, step: SwitchStep) -> None:
+    """Switch. Raises GatewayError when it is not applied, or the standby does not answer through it in time."""
+    _, gateway = run.live()
+    zone = run.inventory.zone(step.to).name
+    if run.staged is None or run.original is None:
+        raise GatewayError("no config is staged", state="nothing was switched")
+    hashes = {config.host: config.sha256 for config in run.original.hosts}
+    undo = Undo("gateway.restore", "", "put the original gateway config back", hashes)
+    run.moments.switch_began = time.monotonic()
+    with run.step("switch", ", ".join(hashes), undo) as done:
+        activation = gateway.activate(run.staged)
+        run.moments.active = time.monotonic()
+        gateway.prove_applied(activation, step.within_seconds)
+        wait_for_zone(run, zone, step.within_seconds)
+        seconds = max(host.switch_seconds for host in activation.hosts)
+        done.detail = f"{zone} answers; rename and reload took {seconds * 1000:.0f} ms, new workers serve"
+
+
+def wait_for_zone(run: Run, zone: str, within: float) -> None:
+    """Wait until a request sent from now on is answered by a zone. Raises GatewayError when none is in time."""
+    since = time.monotonic()
+    deadline = since + within
+    while True:
+        run.interrupt.check()
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise GatewayError(
+                f"the config is in place, but {zone} answered no request within {within:g} s",
+                hint="look at the gateway's error log and at the zone's servers",
+            )
+        found = run.sending().wait_for(
+            lambda probes: any(probe.ok and probe.zone == zone for probe in probes), min(left, 0.5), since
+        )
+        if found:
+            return
