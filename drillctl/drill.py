@@ -29,9 +29,6 @@ def carry_out(run: Run) -> Ending:
 
     A bug in drillctl is raised after everything was put back.
     """
-    run.journal.record(
-        "run", run_id=run.run_id, playbook=run.playbook.name, inventory=run.inventory.name, folder=str(run.folder)
-    )
     ending = Ending()
     try:
         _gates(run)

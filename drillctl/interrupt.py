@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import sys
 import threading
 from typing import TYPE_CHECKING, Self
 
 from drillctl.errors import Aborted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
 
 
 class Interrupt:
     """Whether somebody asked to stop. Steps ask between actions and sleep here, so that nothing is cut in half."""
 
-    def __init__(self, *, last_words: str = "", say: Callable[[str], None] | None = None) -> None:
+    def __init__(self, *, last_words: str = "") -> None:
         self.last_words = last_words
-        self._say = say or (lambda _: None)
         self._asked = threading.Event()
         self._restoring = False
         self._name = ""
@@ -70,9 +68,17 @@ class Interrupt:
             self.ask(name)
             return
         if self._asked.is_set():
-            # Only calls that are safe within a signal handler: the program may hold any lock.
-            os.write(sys.stderr.fileno(), f"\nstopped by a second signal. {self.last_words}\n".encode())
+            _say(f"stopped by a second signal. {self.last_words}")
             os._exit(128 + number)
         self.ask(name)
         word = "still restoring" if self._restoring else "stopping: everything is being put back"
-        self._say(f"{name}: {word}. A second signal ends drillctl at once. {self.last_words}")
+        _say(f"{name}: {word}. A second signal ends drillctl at once. {self.last_words}")
+
+
+def _say(text: str) -> None:
+    """Write to stderr by a call that is safe in a signal handler.
+
+    The handler may have struck in the middle of a print, which holds locks that a second one would wait for.
+    """
+    with contextlib.suppress(OSError):
+        os.write(2, f"\n{text}\n".encode())

@@ -39,7 +39,7 @@ GatewayUrl = Annotated[str, matching(r"https?://[^\s/?#@]+/?", "a URL such as ht
 UpstreamName = Annotated[str, matching(r"[A-Za-z0-9_.-]+", "the name of an nginx upstream")]
 VariableName = Annotated[str, matching(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name")]
 Line = Annotated[str, matching(r"[^\x00\n]*", "a value of one line")]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Role = Literal["primary", "standby"]
 Environment = dict[VariableName, Line]
 
@@ -58,7 +58,7 @@ class SshOptions(Part):
     known_hosts: Path | None = None
     port: Port | None = None
     sudo: bool = False
-    connect_timeout_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
+    connect_timeout_seconds: Annotated[float, Field(strict=True, gt=0, le=120)] = 10.0
 
 
 class Host(Part):

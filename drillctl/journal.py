@@ -16,26 +16,48 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drillctl.errors import UsageError
+from drillctl.errors import Inconclusive, UsageError
+from drillctl.undo import Outstanding, Undo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from drillctl.undo import Undo
-
 
 class Journal:
-    """An append-only file; each record is synced to disk before `record` returns."""
+    """An append-only file; each record is synced to disk before `record` returns.
+
+    `needed` is set to False while things are put back: a full disk must not stop that.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.needed = True
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        # What a crash cut short ends here; the next record must not become a part of it.
+        size = os.fstat(self._descriptor).st_size
+        self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
 
     def record(self, event: str, **fields: object) -> None:
-        """Append one record and sync it."""
-        line = {"at": utc_now(), "mono": round(time.monotonic(), 6), "event": event, **fields}
-        os.write(self._descriptor, json.dumps(line, ensure_ascii=False, default=str).encode() + b"\n")
-        os.fsync(self._descriptor)
+        """Append one record and sync it. Raises Inconclusive when the disk does not take it and it is needed."""
+        about = {"at": utc_now(), "mono": round(time.monotonic(), 6), "event": event, **fields}
+        line = json.dumps(about, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace") + b"\n"
+        line = b"\n" + line if self._torn else line
+        try:
+            self._torn = os.write(self._descriptor, line) != len(line)
+            os.fsync(self._descriptor)
+        except OSError as error:
+            self._complain(error.strerror)
+        else:
+            if self._torn:
+                self._complain("the disk is full")
+
+    def _complain(self, why: str | None) -> None:
+        if self.needed:
+            raise Inconclusive(
+                f"the journal {self.path} cannot be written: {why}",
+                state="what it does not hold was not done",
+                hint="make room there, or set DRILLCTL_HOME to a folder on another disk",
+            )
 
     def intent(self, step: str, host: str, undo: Undo | None) -> None:
         """Record that a step is about to act, with the undo of what it will do."""
@@ -55,13 +77,24 @@ class Journal:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a journal; a last line that a crash cut short is left out."""
-    with path.open(encoding="utf-8") as lines:
+    """Yield the records of a journal; a line that a crash cut short is left out."""
+    with path.open("rb") as lines:
         for line in lines:
             try:
+                # As bytes, because the cut may be within a character.
                 yield json.loads(line)
             except ValueError:
-                return
+                continue
+
+
+def outstanding(path: Path) -> Outstanding:
+    """Return the undos that a journal registered and did not strike out."""
+    found = Outstanding()
+    for record in read(path):
+        if "undo" in record:
+            undo = Undo(**record["undo"])
+            (found.done if record["event"] == "undone" else found.add)(undo)
+    return found
 
 
 def utc_now() -> str:

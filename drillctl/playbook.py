@@ -9,13 +9,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator
 
 from drillctl import yamlfile
 from drillctl.errors import FileError, UsageError
 from drillctl.inventory import Name, Part, Role
 
-Seconds = Annotated[float, Field(gt=0, le=3600)]
+Seconds = Annotated[float, Field(strict=True, gt=0, le=3600)]
 Check = Literal["health", "role", "model", "environment", "isolation", "gateway", "equality"]
 
 CHECKS: tuple[Check, ...] = ("health", "role", "model", "environment", "isolation", "gateway", "equality")
@@ -27,22 +27,28 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 class Tolerance(Part):
     """How far scores of the same labels in the same order may be apart."""
 
-    score_abs: Annotated[float, Field(gt=0, lt=1)]
+    score_abs: Annotated[float, Field(strict=True, gt=0, lt=1)]
+
+
+def _exact_or_keys(value: object) -> object:
+    if not isinstance(value, (dict, Tolerance)) and value != "exact":
+        raise ValueError("must be `exact`, or `{score_abs: NUMBER}`")
+    return value
 
 
 class Objectives(Part):
     """What the drill is judged by. The default recovery time is the runbook's five minutes."""
 
-    rto_seconds: Annotated[float, Field(gt=0)] = 300.0
-    lost_requests: Annotated[int, Field(ge=0)] | None = None
-    outputs: Literal["exact"] | Tolerance = "exact"
-    restore_failed_requests: Annotated[int, Field(ge=0)] = 0
+    rto_seconds: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 300.0
+    lost_requests: Annotated[int, Field(strict=True, ge=0)] | None = None
+    outputs: Annotated[Literal["exact"] | Tolerance, BeforeValidator(_exact_or_keys)] = "exact"
+    restore_failed_requests: Annotated[int, Field(strict=True, ge=0)] = 0
 
 
 class TrafficPlan(Part):
     """The client load during the drill: `rate` requests a second, each image in turn."""
 
-    rate: Annotated[float, Field(gt=0, le=1000)] = 50.0
+    rate: Annotated[float, Field(strict=True, gt=0, le=1000)] = 50.0
     images: Path = Path("images")
     timeout_seconds: Seconds = 2.0
     slow_seconds: Seconds = 1.0
@@ -69,7 +75,7 @@ class DetectStep(Part):
     """Wait until clients notice: so many failed probes in a row."""
 
     step: Literal["detect"]
-    failures: Annotated[int, Field(ge=1, le=1000)] = 3
+    failures: Annotated[int, Field(strict=True, ge=1, le=1000)] = 3
     within_seconds: Seconds = 30.0
 
 

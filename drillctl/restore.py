@@ -16,7 +16,7 @@ from drillctl.steps import golden, start, verify
 from drillctl.steps.switch import wait_for_zone
 
 if TYPE_CHECKING:
-    from drillctl.inventory import Host
+    from drillctl.inventory import Host, Zone
     from drillctl.playbook import FailbackStep, RestoreStep
     from drillctl.run import Run
     from drillctl.undo import Undo
@@ -29,6 +29,7 @@ def carry_out(run: Run, *, stop_started: bool) -> None:
     """
     run.section = "restore"
     run.interrupt.restoring()
+    run.journal.needed = False
     run.moments.restore_began = time.monotonic()
     disturbed = bool(run.outstanding.of("service.revive", "gateway.restore"))
     if disturbed:
@@ -80,22 +81,33 @@ def _failback(run: Run, step: FailbackStep) -> None:
     _, gateway = run.live()
     primary = run.inventory.zone("primary")
     with run.step("failback", ", ".join(h.name for h in run.inventory.gateway.hosts)) as done:
-        for host in primary.hosts:
-            try:
-                start.wait_ready(run, host, 5.0)
-            except HostError as error:
-                raise GatewayError(
-                    f"the gateway stays on the standby, because {primary.name} does not answer: {error}",
-                    state="clients are served by the standby",
-                    hint="bring the primary back, then run `drillctl recover`",
-                ) from None
-        activation = gateway.restore(run.original)
+        _check_primary(run, primary)
+        ours = [host.sha256 for host in run.staged.hosts] if run.staged else []
+        activation = gateway.restore(run.original, over=ours)
         gateway.prove_applied(activation, step.within_seconds)
         if run.traffic is not None:
             wait_for_zone(run, primary.name, step.within_seconds)
         for undo in undos:
             run.undone(undo)
         done.detail = f"{primary.name} answers; the config has its original bytes"
+
+
+def _check_primary(run: Run, primary: Zone) -> None:
+    """Raise GatewayError unless every server of the primary is healed and answers: clients are better off as they are."""
+    why = ""
+    if broken := run.outstanding.of("service.revive"):
+        why = f"{', '.join(undo.host for undo in broken)} is not healed"
+    for host in primary.hosts:
+        try:
+            start.wait_ready(run, host, 5.0)
+        except HostError as error:
+            why = str(error)
+    if why:
+        raise GatewayError(
+            f"the gateway stays on the standby, because {primary.name} is not fit to serve: {why}",
+            state="clients are served by the standby",
+            hint="bring the primary back, then run `drillctl recover`",
+        )
 
 
 def _finish_traffic(run: Run) -> None:
@@ -105,6 +117,8 @@ def _finish_traffic(run: Run) -> None:
     run.moments.traffic_ended = time.monotonic()
     try:
         run.findings.probes = run.traffic.stop()
+        if run.traffic.record_fault is not None:
+            run.findings.not_proven.append(f"the record of the traffic is not complete: {run.traffic.record_fault}")
     except DrillctlError as error:
         run.findings.probes = run.traffic.probes()
         run.watcher.note(str(error))

@@ -120,6 +120,7 @@ class Run:
         journal: Journal,
         interrupt: Interrupt,
         watcher: Watcher,
+        outstanding: Outstanding | None = None,
     ) -> None:
         self.run_id = run_id
         self.folder = folder
@@ -131,7 +132,7 @@ class Run:
         self.began = time.monotonic()
         self.section: Section = "before"
         self.records: list[StepRecord] = []
-        self.outstanding = Outstanding()
+        self.outstanding = Outstanding() if outstanding is None else outstanding
         self.moments = Moments()
         self.findings = Findings()
         self.fleet: Fleet | None = None

@@ -20,8 +20,14 @@ Location = tuple[str | int, ...]
 
 M = TypeVar("M", bound=BaseModel)
 
-MAX_BYTES = 1 << 20
-"""A longer file is not an inventory or a playbook; refusing it keeps a mistaken path from eating memory."""
+MAX_BYTES = 128 << 10
+"""A longer file is not an inventory or a playbook; refusing it keeps a mistaken path from eating time and memory."""
+
+MAX_ENTRIES = 20_000
+"""Keys and items; those behind an alias count wherever it is used, for a few lines can stand for billions."""
+
+MAX_DEPTH = 32
+"""Levels of keys and items; an alias to what is around it has no end."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +40,44 @@ class YamlFile:
 
     def at(self, location: Location) -> str:
         """Return `file:line:column` of a location, or of the nearest thing around it that is in the file."""
+        line, column = self.positions.get(self._known(location), (1, 1))
+        return f"{self.path}:{line}:{column}"
+
+    def _known(self, location: Location) -> Location:
+        """Return a location without what is not in the file: pydantic puts the names of union members into it."""
         known: Location = ()
         for part in location:
-            # pydantic puts the names of union members into its locations; they are not in the file.
             if (*known, part) in self.positions:
                 known = (*known, part)
-        line, column = self.positions.get(known, (1, 1))
-        return f"{self.path}:{line}:{column}"
+        return known
+
+    def _called(self, location: Location) -> str:
+        """Return what a message calls a location; its last part may be missing in the file."""
+        known = self._known(location)
+        if location and known[-1:] != location[-1:] and location[-1] != "[key]":
+            known = (*known, location[-1])
+        return ".".join(str(part) for part in known) or "the top of the file"
 
     def parse(self, model: type[M]) -> M:
         """Return the data as a model. Raises FileError with one line for each problem."""
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
-            problems = [f"{self.at(e['loc'])}: {_sentence(e, model)}" for e in error.errors() if not self._follows(e)]
+            problems = [
+                f"{self.at(e['loc'])}: {_sentence(e, model, self._called(e['loc']))}"
+                for e in error.errors()
+                if not self._follows(e)
+            ]
             raise FileError(list(dict.fromkeys(problems))) from None
 
     def _follows(self, error: ErrorDetails) -> bool:
-        """Tell whether a list is only called too short because its entries are wrong, which is said of each."""
+        """Tell whether an error only follows from others.
+
+        A list is called too short because its entries are wrong, which is said of each; keys with values are not
+        the word that would do as well.
+        """
+        if error["type"] == "literal_error" and isinstance(error["input"], dict):
+            return True
         if error["type"] != "too_short":
             return False
         found = self.data
@@ -64,62 +90,99 @@ class YamlFile:
 
 
 def load(path: Path) -> YamlFile:
-    """Read a YAML file. Raises FileError when it cannot be read or is not YAML."""
+    """Read a YAML file. Raises FileError when it cannot be read, is not YAML, or is beyond the limits above."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-    try:
-        content = path.read_bytes()
-        if len(content) > MAX_BYTES:
-            raise FileError([f"{path}:1:1: the file is larger than {MAX_BYTES >> 20} MiB"])
-        text = content.decode("utf-8")
-    except OSError as error:
-        raise FileError([f"{path}:1:1: cannot be read: {error.strerror or error}"]) from None
-    except UnicodeDecodeError as error:
-        raise FileError([f"{path}:1:1: is not UTF-8 text (byte {error.start})"]) from None
+    text = _text(path)
     yaml = YAML(typ="safe", pure=True)
+    positions: dict[Location, tuple[int, int]] = {}
     try:
-        positions: dict[Location, tuple[int, int]] = {}
         node = yaml.compose(text)
-        if node is not None:
-            _index(node, (), positions)
-        return YamlFile(path, YAML(typ="safe", pure=True).load(text), positions)
+        if node is None:
+            return YamlFile(path, None, positions)
+        _index(node, (), positions)
+        return YamlFile(path, yaml.constructor.construct_document(node), positions)
+    except _Refused as error:
+        raise FileError([f"{path}:{error.line}:{error.column}: {error}"]) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
         what = (error.problem or error.context or "not YAML").splitlines()[0]
         raise FileError([f"{path}:{where}: {what}"]) from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise FileError([f"{path}:1:1: not YAML: {str(error).splitlines()[0]}"]) from None
+    except RecursionError:
+        raise FileError([f"{path}:1:1: not YAML that is meant: it is nested too deeply"]) from None
+    except (YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # The last three are what ruamel raises for a tag such as `!!bool` on a word that is none.
+        what = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FileError([f"{path}:1:1: not YAML: {what}"]) from None
+
+
+def _text(path: Path) -> str:
+    """Return a file's text. Raises FileError when it cannot be read, is too large or is no text."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise FileError([f"{path}:1:1: the file is larger than {MAX_BYTES >> 10} KiB"])
+        return content.decode("utf-8")
+    except OSError as error:
+        raise FileError([f"{path}:1:1: cannot be read: {error.strerror or error}"]) from None
+    except UnicodeDecodeError as error:
+        raise FileError([f"{path}:1:1: is not UTF-8 text (byte {error.start})"]) from None
+
+
+class _Refused(Exception):
+    """What YAML allows and this does not, at a line and column (from 1)."""
+
+    def __init__(self, node: Any, what: str) -> None:
+        super().__init__(what)
+        self.line, self.column = _position(node)
+
+
+def _position(node: Any) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
 
 
 def _index(node: Any, location: Location, positions: dict[Location, tuple[int, int]]) -> None:
-    """Note the position of every key and item below a node; an alias that was seen is not entered again."""
+    """Note the position of every key and item below a node. Raises _Refused at a key that is there twice.
+
+    The message of ruamel for that holds both values, and a value may be secret.
+    """
     from ruamel.yaml.nodes import MappingNode, SequenceNode
 
-    positions.setdefault(location, (node.start_mark.line + 1, node.start_mark.column + 1))
+    positions.setdefault(location, _position(node))
+    if len(location) > MAX_DEPTH:
+        raise _Refused(node, f"nested deeper than {MAX_DEPTH} levels")
+    if len(positions) > MAX_ENTRIES:
+        raise _Refused(node, f"more than {MAX_ENTRIES} entries, those of aliases counted wherever they are used")
     if isinstance(node, MappingNode):
         for key, value in node.value:
             below = (*location, str(key.value))
-            if below not in positions and len(below) < 32:
-                positions[below] = (key.start_mark.line + 1, key.start_mark.column + 1)
-                _index(value, below, positions)
+            if below in positions:
+                first, _ = positions[below]
+                raise _Refused(key, f"key `{below[-1]}` is there twice (first in line {first})")
+            positions[below] = _position(key)
+            _index(value, below, positions)
     elif isinstance(node, SequenceNode):
         for number, item in enumerate(node.value):
-            below = (*location, number)
-            if len(below) < 32:
-                _index(item, below, positions)
+            _index(item, (*location, number), positions)
 
 
-def _sentence(error: ErrorDetails, model: type[BaseModel]) -> str:
+def _sentence(error: ErrorDetails, model: type[BaseModel], location: str) -> str:
     """Say a pydantic error as: which key, what is wrong, what is allowed."""
-    location = ".".join(str(part) for part in error["loc"]) or "the file"
     if error["type"] == "extra_forbidden":
         key = str(error["loc"][-1])
         allowed = _keys_at(model, error["loc"][:-1])
         near = get_close_matches(key, allowed, n=1)
-        guess = f"; did you mean `{near[0]}`?" if near else ""
+        guess = f"; did you mean `{near[0]}`?" if near else "."
         return f"unknown key `{key}`{guess} Allowed here: {', '.join(allowed)}" if allowed else f"unknown key `{key}`"
+    if error["type"] == "invalid_key":
+        return f"key `{error['loc'][-1]}` must be a word (in quotes, if it is a number)"
+    if error["type"] in {"model_type", "model_attributes_type", "dict_type"}:
+        return f"`{location}` must be keys with values"
+    if error["type"] in {"tuple_type", "list_type"}:
+        return f"`{location}` must be a list"
     if error["type"] == "missing":
         return f"`{location}` is missing"
     context = error.get("ctx", {})
@@ -132,11 +195,13 @@ def _sentence(error: ErrorDetails, model: type[BaseModel]) -> str:
     if error["type"] == "union_tag_not_found":
         return f"`{location}.{context['discriminator'].strip(chr(39))}` is missing"
     message = error["msg"].removeprefix("Value error, ")
-    message = message.replace("Input should be ", "must be ").replace("valid string", "string (in quotes)")
-    shown = repr(error["input"])
-    if not isinstance(error["input"], (str, int, float, bool)) or len(shown) > 60:
+    for theirs, ours in (("Input should", "must"), ("String should", "must"), ("valid string", "string (in quotes)")):
+        message = message.replace(theirs, ours)
+    found = error["input"]
+    # The values of an environment may be secret.
+    if not isinstance(found, (str, int, float, bool)) or "environment" in error["loc"][:-1] or len(repr(found)) > 60:
         return f"`{location}` {message}"
-    return f"`{location}` {message}, not {shown}"
+    return f"`{location}` {message}, not {found!r}"
 
 
 def _entries(number: int) -> str:
@@ -159,8 +224,9 @@ def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
 
 
 def _is_tag(model: type[BaseModel], tag: str) -> bool:
-    """Tell whether a union's tag selects this model: one of its fields can only be that word."""
-    return any(tag in getattr(field.annotation, "__args__", ()) for field in model.model_fields.values())
+    """Tell whether a union's tag selects this model: it is its name, or one of its fields can only be that word."""
+    words = [getattr(field.annotation, "__args__", ()) for field in model.model_fields.values()]
+    return tag == model.__name__ or any(tag in allowed for allowed in words)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

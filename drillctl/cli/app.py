@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from drillctl.cli import lab, run, status, validate
+from drillctl.cli import lab, recover, run, status, validate
 
 app = typer.Typer(
     name="drillctl",
@@ -43,5 +43,6 @@ def drillctl(
 
 app.command(name="run")(run.run)
 app.command(name="status")(status.status)
+app.command(name="recover")(recover.recover)
 app.command(name="validate")(validate.validate)
 app.add_typer(lab.app, name="lab")

@@ -47,8 +47,12 @@ class Progress:
         self._line(record.host, record.name, _WORDS[record.status], record.detail)
 
     def note(self, text: str) -> None:
-        """Print a line of text."""
-        self._line("", "", "       ", text)
+        """Print a line of text; a path in it stays in one piece."""
+        from rich.markup import escape
+
+        with self._lock:
+            self._last = time.monotonic()
+            self._console.print(f"{self._last - self._began:5.1f} s {escape(text)}", soft_wrap=True)
 
     def close(self) -> None:
         """Stop the signs of life."""

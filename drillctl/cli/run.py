@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from drillctl.cli.estate import InventoryOption, LabOption, load_inventory, only_one
+from drillctl.cli.estate import InventoryOption, LabOption, inventory_path, only_one
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,13 +34,14 @@ def run(
     from drillctl import playbook as books
 
     only_one(inventory, lab)
-    book = books.load(books.find(playbook))
-    with _estate(inventory, lab) as (estate, cannot_prove):
+    file = books.find(playbook)
+    book = books.load(file)
+    with _estate(inventory, lab) as (estate, path, cannot_prove):
         _show_plan(estate, book)
         if plan_only:
             return
         _agree(estate, yes)
-        report = drill(estate, book, cannot_prove)
+        report = drill(estate, book, Sources(path.absolute(), file.absolute()), cannot_prove)
         if as_json:
             sys.stdout.write(report.model_dump_json(indent=2) + "\n")
         else:
@@ -49,7 +52,15 @@ def run(
     raise typer.Exit(report.exit_code)
 
 
-def drill(estate: Inventory, book: Playbook, cannot_prove: tuple[str, ...]) -> Report:
+@dataclass(frozen=True)
+class Sources:
+    """The files that a run was made from; `drillctl recover` reads them again."""
+
+    inventory: Path
+    playbook: Path
+
+
+def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tuple[str, ...] = ()) -> Report:
     """Carry out a playbook, store its journal and report in the run's folder, and return the report."""
     from drillctl import drill as drills
     from drillctl.cli.console import err
@@ -63,9 +74,10 @@ def drill(estate: Inventory, book: Playbook, cannot_prove: tuple[str, ...]) -> R
     progress = Progress(err())
     started_at, began = utc_now(), time.monotonic()
     journal = Journal(folder / "journal.jsonl")
-    last_words = f"What the drill had changed, and how to undo it, is in {journal.path}."
+    journal.record("run", run_id=run_id, playbook_file=str(sources.playbook), inventory_file=str(sources.inventory))
+    last_words = f"`drillctl recover {run_id}` puts everything back."
     try:
-        with Interrupt(last_words=last_words, say=progress.note) as interrupt:
+        with Interrupt(last_words=last_words) as interrupt:
             one = Run(
                 run_id=run_id,
                 folder=folder,
@@ -75,7 +87,7 @@ def drill(estate: Inventory, book: Playbook, cannot_prove: tuple[str, ...]) -> R
                 interrupt=interrupt,
                 watcher=progress,
             )
-            one.findings.not_proven += cannot_prove
+            one.findings.not_proven += [what for what in cannot_prove if estate.waived(what) is None]
             ending = drills.carry_out(one)
         report = make_report(one, ending, started_at, utc_now(), time.monotonic() - began)
         journal.record("verdict", verdict=report.verdict, exit_code=report.exit_code)
@@ -87,14 +99,13 @@ def drill(estate: Inventory, book: Playbook, cannot_prove: tuple[str, ...]) -> R
 
 
 @contextlib.contextmanager
-def _estate(given: object, lab: bool) -> Iterator[tuple[Inventory, tuple[str, ...]]]:
-    """Yield the inventory and what its hosts cannot prove; a lab that was not up is brought up, and down again."""
-    from pathlib import Path
-
+def _estate(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, tuple[str, ...]]]:
+    """Yield inventory, its file, and what its hosts cannot prove; a lab that was not up is up only meanwhile."""
     from drillctl import inventory as inventories
 
     if not lab:
-        yield load_inventory(given if isinstance(given, Path) else None), ()
+        path = inventory_path(given)
+        yield inventories.load(path), path, ()
         return
     from drillctl import lab as labs
     from drillctl.cli.console import err
@@ -105,7 +116,7 @@ def _estate(given: object, lab: bool) -> Iterator[tuple[Inventory, tuple[str, ..
     if current is None:
         err().print(f"The lab is up after {time.monotonic() - began:.1f} s: {len(made.hosts)} {made.driver} hosts.")
     try:
-        yield inventories.load(made.inventory), made.cannot_prove
+        yield inventories.load(made.inventory), made.inventory, made.cannot_prove
     finally:
         if current is None:
             labs.down()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from drillctl.hosts.service import PROOF, Killed, ServiceManager, ServiceState, parse_proof
+from drillctl.hosts.service import LISTENERS, PROOF, Killed, ServiceManager, ServiceState, parse_proof
 
 if TYPE_CHECKING:
     from drillctl.hosts.service import ServiceAction
@@ -84,8 +84,9 @@ _KILL = (
     + """
 port=$2 limit=500
 find_session "$1"
-[ -z "$pids" ] || kill -9 $pids
 """
+    + LISTENERS
+    + '[ -z "$pids" ] || kill -9 $pids\n'
     + PROOF
 )
 

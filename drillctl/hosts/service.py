@@ -106,9 +106,22 @@ def commands_of(inventory: Inventory, host: Host, action: ServiceAction) -> tupl
     return process.commands(start, host.pidfile or start.pidfile or "", action)
 
 
+LISTENERS = """
+# Set $own to the addresses, as in /proc/net/tcp, at which the processes in $pids listen on $port: another program
+# may use the same port of another address.
+own=$(
+    for p in $pids; do ls -l "/proc/$p/fd" 2>/dev/null; done | sed -n 's/.* socket:\\[\\([0-9]*\\)\\]$/\\1/p' |
+    awk -v hex="$(printf ':%04X' "$port")" '
+        FILENAME == "-" { held[$1]; next }
+        $4 == "0A" && substr($2, length($2) - 4) == hex && $10 in held { print $2 }
+    ' - /proc/net/tcp /proc/net/tcp6 2>/dev/null | tr '\\n' ' '
+)
+"""
+"""The beginning of a kill script: notes where the processes listen, before they are gone."""
+
 PROOF = """
-# Wait until the processes in $pids are gone and nothing listens on $port, at most $limit hundredths of a second.
-hex=$(printf ':%04X' "$port")
+# Wait until the processes in $pids are gone and nothing listens in their place ($own; when they listened nowhere,
+# nothing at all on $port), at most $limit hundredths of a second.
 n=0
 while :; do
     left=
@@ -121,8 +134,10 @@ while :; do
     done
     open=0
     # State 0A is LISTEN; the local address is the second field.
-    awk -v hex="$hex" '$4 == "0A" && substr($2, length($2) - 4) == hex { found = 1 } END { exit !found }' \\
-        /proc/net/tcp /proc/net/tcp6 2>/dev/null && open=1
+    awk -v hex="$(printf ':%04X' "$port")" -v own=" $own" '
+        $4 == "0A" && (own ~ /[^ ]/ ? index(own, " " $2 " ") : substr($2, length($2) - 4) == hex) { found = 1 }
+        END { exit !found }
+    ' /proc/net/tcp /proc/net/tcp6 2>/dev/null && open=1
     if [ -z "$left" ] && [ "$open" = 0 ]; then break; fi
     n=$((n + 1))
     [ "$n" -ge "$limit" ] && break

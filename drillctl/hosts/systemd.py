@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drillctl.errors import CommandFailed
-from drillctl.hosts.service import PROOF, Killed, ServiceManager, ServiceState, parse_proof
+from drillctl.hosts.service import LISTENERS, PROOF, Killed, ServiceManager, ServiceState, parse_proof
 
 if TYPE_CHECKING:
     from drillctl.hosts.service import ServiceAction
@@ -34,8 +34,9 @@ pids=$( [ -n "$group" ] && cat "/sys/fs/cgroup$group/cgroup.procs" "/sys/fs/cgro
 mkdir -p "/run/systemd/system/$unit.d"
 printf '[Service]\\nRestart=no\\n' > "/run/systemd/system/$unit.d/$3"
 systemctl daemon-reload
-[ -z "$pids" ] || kill -9 $pids
 """
+    + LISTENERS
+    + '[ -z "$pids" ] || kill -9 $pids\n'
     + PROOF
 )
 

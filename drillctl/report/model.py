@@ -144,9 +144,9 @@ def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, sec
     counts = count(run.findings.probes, slow=run.playbook.traffic.slow_seconds)
     wrong = _wrong_answers(run)
     during_restore = _restore_failures(run)
-    came_to_end = ending.error is None and not ending.refused
-    objectives = objectives_of(run, measured, wrong, during_restore) if came_to_end or measured is not None else ()
-    if ending.error is not None and not (ending.refused or ending.aborted or ending.error.exit_code == 3):
+    judged = not (ending.refused or ending.aborted)
+    objectives = objectives_of(run, measured, wrong, during_restore) if judged else ()
+    if judged and ending.error is not None and ending.error.exit_code != 3:
         objectives = (Objective("steps", "every step succeeds", str(ending.error), met=False), *objectives)
     verdict = judge(
         objectives,
@@ -231,7 +231,7 @@ def _recovery(run: Run, measured: Outage | NoOutage | NotRecovered | None) -> Re
         return Recovery(
             rto_seconds=rto,
             outage_seconds=0.0,
-            uncertainty_seconds=1 / run.playbook.traffic.rate,
+            uncertainty_seconds=_rounded(measured.uncertainty),
             said="no request was lost",
         )
     if isinstance(measured, NotRecovered):
@@ -252,8 +252,8 @@ def _wrong_answers(run: Run) -> int | None:
 
 
 def _restore_failures(run: Run) -> int | None:
-    """Count the requests that failed while things were put back; None when there was no traffic then."""
-    if run.moments.restore_began is None or not run.findings.probes or run.moments.fault_began is None:
+    """Count the requests that failed while things were put back; None without traffic, or after an unproven fault."""
+    if run.moments.restore_began is None or not run.findings.probes or run.moments.fault_proven is None:
         return None
     return count(run.findings.probes, run.moments.restore_began).failed
 

@@ -49,7 +49,7 @@ def _recovery(rto: float, measured: Outage | NoOutage | NotRecovered | None) -> 
 
 def _lost(run: Run, allowed: int) -> Objective:
     began, until = run.moments.fault_began, run.moments.restore_began
-    if began is None or until is None or not run.findings.probes:
+    if began is None or until is None or run.moments.fault_proven is None or not run.findings.probes:
         return Objective("lost requests", f"≤ {allowed}", "not measured", met=None)
     # What was in flight when the fault struck belongs to it, hence by the end and not by the beginning.
     lost = count([probe for probe in run.findings.probes if probe.done >= began], until=until).failed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from drillctl import snapshot
 from drillctl.undo import Undo
 
 if TYPE_CHECKING:
@@ -16,16 +17,9 @@ def carry_out(run: Run) -> None:
     undo = Undo("gateway.discard", "", "remove the staged config", {"run": run.run_id})
     with run.step("arm", ", ".join(h.name for h in run.inventory.gateway.hosts), undo) as done:
         run.original = gateway.read()
-        keep_original(run)
+        snapshot.keep_original(run.folder, run.original)
         run.staged = gateway.stage(run.inventory.zone("standby").name)
+        snapshot.keep_staged(run.folder, run.staged)
         run.findings.config_diff = run.staged.hosts[0].diff
         lines = sum(line.startswith(("+", "-")) for line in run.findings.config_diff.splitlines()[2:])
         done.detail = f"staged and tested; {lines} lines differ"
-
-
-def keep_original(run: Run) -> None:
-    """Write the original bytes of every gateway host into the run's folder, before anything is changed."""
-    folder = run.folder / "before"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    for config in run.original.hosts if run.original else ():
-        (folder / f"{config.host}.conf").write_bytes(config.content)

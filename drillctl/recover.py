@@ -1,0 +1,84 @@
+"""Putting back what a drill left when it could not do so itself, from its journal and what it kept in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drillctl import journal as journals
+from drillctl import playbook as playbooks
+from drillctl import restore, snapshot
+from drillctl.errors import UsageError
+from drillctl.journal import Journal
+from drillctl.run import Run
+from drillctl.steps import connect
+
+if TYPE_CHECKING:
+    from drillctl.interrupt import Interrupt
+    from drillctl.inventory import Inventory
+    from drillctl.run import Watcher
+
+
+def unfinished() -> list[str]:
+    """Return the ids of the runs on this machine whose journal has outstanding undos, oldest first."""
+    folder = journals.runs_folder()
+    found = sorted(path.parent for path in folder.glob("*/journal.jsonl"))
+    return [run.name for run in found if len(journals.outstanding(run / "journal.jsonl"))]
+
+
+def inventory_of(run_id: str) -> Path:
+    """Return the path of the inventory that a run used. Raises UsageError when there is no such run here."""
+    return Path(_header(run_id)["inventory_file"])
+
+
+def carry_out(run_id: str, inventory: Inventory, interrupt: Interrupt, watcher: Watcher) -> list[str]:
+    """Put everything back that a run left; return what could not be, in words. Safe to repeat.
+
+    Raises UsageError without such a run, and HostError when a host cannot be reached; nothing was changed then.
+    """
+    header = _header(run_id)
+    folder = journals.runs_folder() / run_id
+    playbook = playbooks.load(Path(header["playbook_file"]))
+    outstanding = journals.outstanding(folder / "journal.jsonl")
+    journal = Journal(folder / "journal.jsonl")
+    run = Run(
+        run_id=run_id,
+        folder=folder,
+        inventory=inventory,
+        playbook=playbook,
+        journal=journal,
+        interrupt=interrupt,
+        watcher=watcher,
+        outstanding=outstanding,
+    )
+    journal.record("recover")
+    try:
+        connect.carry_out(run)
+        run.original = snapshot.read_original(folder)
+        run.staged = snapshot.read_staged(folder)
+        restore.carry_out(run, stop_started=False)
+        journal.record("restored", left=run.findings.left)
+    finally:
+        if run.fleet is not None:
+            run.fleet.close()
+        journal.close()
+    return run.findings.left
+
+
+def _header(run_id: str) -> dict[str, str]:
+    """Return the first record of a run's journal."""
+    path = journals.runs_folder() / run_id / "journal.jsonl"
+    if not path.is_file():
+        raise UsageError(
+            f"there is no run {run_id} on this machine",
+            hint=f"its journal would be {path}; `drillctl recover` without a run takes the last unfinished one",
+            state="nothing was changed",
+        )
+    header = next(journals.read(path), None)
+    if header is None or header["event"] != "run":
+        raise UsageError(
+            f"the journal of {run_id} is empty: it was killed before it did anything",
+            hint=f"there is nothing to put back; remove {path.parent}",
+            state="nothing was changed",
+        )
+    return header
