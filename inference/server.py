@@ -1,0 +1,150 @@
+"""Starts the server: binds first, answers at once, and loads the model in a thread beside.
+
+A model that may not be served (missing, damaged, another hash) ends the process: its supervisor must see it. A device
+or library that does not work leaves the server up, answering 503 with the reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from inference.app import create_app
+from inference.errors import CheckpointError, InferenceError, SettingsError
+from inference.log import event
+from inference.readiness import Readiness, Ready
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from inference.settings import Settings
+
+KEEP_ALIVE_SECONDS: Final = 75  # longer than nginx keeps its side (60 s): it must be the gateway that closes idle ones
+DRAIN_SECONDS: Final = 20
+
+# Shares of the loading time, for the progress shown; the import of PyTorch takes most of it.
+_READ, _IMPORTED, _BUILT = 0.2, 0.85, 0.95
+
+
+class _Loading:
+    """Loads the model in a thread; ``refusal`` says why the process must end."""
+
+    def __init__(self, settings: Settings, readiness: Readiness, server: uvicorn.Server) -> None:
+        self._settings = settings
+        self._readiness = readiness
+        self._server = server
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+        self.refusal: CheckpointError | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._load()
+        except CheckpointError as error:
+            self.refusal = error
+            self._server.should_exit = True
+        except InferenceError as error:
+            self._fail(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever the import of a library raises on a broken host
+            self._fail(f"The model could not be loaded: {type(error).__name__}: {error}")
+
+    def _fail(self, reason: str) -> None:
+        self._readiness.fail(reason)
+        event(logging.ERROR, "failed", reason=reason)
+
+    def _load(self) -> None:
+        from inference.checkpoint import read_checkpoint
+        from inference.identity import fingerprint
+
+        settings, readiness = self._settings, self._readiness
+        checkpoint = read_checkpoint(
+            settings.model_path, settings.model_sha256, lambda share: readiness.advance(share * _READ)
+        )
+        event(logging.INFO, "model read", path=checkpoint.description.path, sha256=checkpoint.description.sha256)
+        from inference.batching import BatchWorker
+        from inference.predictor import Predictor
+
+        readiness.advance(_IMPORTED)
+        predictor = Predictor(
+            checkpoint,
+            device=settings.device,
+            batch_size=settings.batch_size,
+            threads=settings.threads,
+            top_k=settings.top_k,
+        )
+        readiness.advance(_BUILT)
+        if settings.default_image_path:
+            predictor.predict_image(settings.default_image_path)
+        else:
+            predictor.warm_up()
+        worker = BatchWorker(predictor, settings.queue_size, lambda error: self._fail(str(error)))
+        readiness.ready(Ready(predictor, worker, fingerprint(predictor.facts())))
+        event(logging.INFO, "ready", device=str(predictor.device), seconds=round(readiness.uptime, 3))
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; returns after every request in flight has been answered.
+
+    Raises SettingsError if the address cannot be bound, CheckpointError if the model may not be served.
+    """
+    readiness = Readiness()
+    listener = _bind(settings.host, settings.port)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, readiness),
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            lifespan="on",
+        )
+    )
+    loading = _Loading(settings, readiness, server)
+
+    # uvicorn takes these signals over while it runs, and when done raises them again for the handler that was there
+    # before: this one, so that a requested stop ends with exit code 0.
+    def stop(_: int, __: FrameType | None) -> None:
+        server.should_exit = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    address, port = listener.getsockname()[:2]
+    event(logging.INFO, "listening", host=address, port=port, zone=settings.zone, pid=os.getpid())
+    loading.start()
+    server.run(sockets=[listener])
+    if loading.refusal:
+        raise loading.refusal
+    event(logging.INFO, "stopped")
+    if loading.running:
+        # Stopped while PyTorch is being imported: tearing down the interpreter under a thread in native code can crash.
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        raise SettingsError(f"Cannot listen on HOST {host!r}, PORT {port}: {error.strerror or error}.") from error
+    return listener
