@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    playbook: Annotated[str, typer.Argument(help="A built-in playbook by name, or a file by path.")],
+    playbook: Annotated[str, typer.Argument(metavar="PLAYBOOK", help="A built-in one by name, or a file by path.")],
     inventory: InventoryOption = None,
     lab: LabOption = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before anything is changed.")] = False,
