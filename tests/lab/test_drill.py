@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from estate import CONFIG, MODEL, Estate
-
-from drillctl.lab import ground
+from estate import CONFIG, MODEL, ON_MACHINES, Estate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,13 +18,7 @@ if TYPE_CHECKING:
 
     from drillctl.lab import Lab
 
-pytestmark = [
-    pytest.mark.lab,
-    pytest.mark.skipif(
-        bool(ground.missing(ground.FOR_MACHINES)) or ground.obstacle() is not None,
-        reason="machines of their own cannot be had here",
-    ),
-]
+pytestmark = ON_MACHINES
 
 
 @pytest.fixture
@@ -234,7 +226,7 @@ def test_status_says_what_is_so(estate: Estate) -> None:
 def test_the_plan_touches_nothing(estate: Estate) -> None:
     done = estate.run("run", str(estate.playbook), "--inventory", str(estate.inventory), "--plan")
     assert done.code == 0
-    assert CONFIG in done.err
+    assert CONFIG in done.out
     assert not list(estate.home.glob("runs/*"))
 
 
