@@ -106,10 +106,10 @@ def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
             below=below,
         )
         _write(root / host / "root", files)
-        if estate.zone_of(host):
-            site.model.copy_to(root / host / "root" / hostfiles.MODEL_FOLDER)
         bound = _make_visible(root / host / "root", project.needed)
         _boot(site, room, group, host, bound)
+    for zone in estate.ZONES:  # a large model takes as long as booting: both at once
+        site.model.copy_to(root / zone.host / "root" / hostfiles.MODEL_FOLDER)
     sshfiles.write_client_files(site.folder, keys)
     return _inventory(site), tuple(keys)
 

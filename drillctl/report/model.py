@@ -62,7 +62,7 @@ class TrafficCounts(Document):
 class EqualityCounts(Document):
     """The standby's answers through the gateway, compared with the primary's from before the fault.
 
-    `score_difference` is the largest one found; `noise_floor` is the primary's from itself, None when the rule is exact.
+    `score_difference` is the largest one found, `noise_floor` the primary's from itself; None when the rule is exact.
     """
 
     rule: str

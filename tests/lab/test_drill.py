@@ -127,12 +127,15 @@ def test_a_kill_that_hits_something_else_is_inconclusive(estate: Estate) -> None
         document["service"]["start"]["unit"] = "decoy.service"
 
     for host in ("zone-a-1", "zone-b-1"):
-        estate.on(host, "systemd-run --quiet --unit=decoy --service-type=exec sleep 600")
+        unit = "[Service]\\nExecStart=sleep 600\\n"
+        estate.on(
+            host, f"printf '{unit}' > /run/systemd/system/decoy.service; systemctl daemon-reload; systemctl start decoy"
+        )
     try:
         done = estate.drill(estate.changed_inventory(decoy))
     finally:
         for host in ("zone-a-1", "zone-b-1"):
-            estate.on(host, "systemctl stop decoy; systemctl reset-failed decoy", check=False)
+            estate.on(host, "systemctl stop decoy; rm /run/systemd/system/decoy.service; systemctl daemon-reload")
     assert done.code == 3, done.err
     assert "the fault is not proven" in done.report["reason"]
     assert done.report["verdict"] != "passed"
