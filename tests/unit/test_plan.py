@@ -48,6 +48,7 @@ def test_the_plan_of_the_documented_drill(estate: Inventory, playbook: Playbook)
     plan = make_plan(estate, playbook)
     assert [(step.section, step.name) for step in plan.steps] == [
         ("before", "connect"),
+        ("before", "config"),
         ("before", "start"),
         ("before", "steady state"),
         ("before", "arm"),
