@@ -145,7 +145,8 @@ class Report(Document):
 
 def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, seconds: float) -> Report:
     """Return the report of a run that has ended."""
-    measured = _measure(run)
+    # A drill that was stopped was not given the time to recover: nothing of that is measured.
+    measured = None if ending.aborted else _measure(run)
     counts = count(run.findings.probes, slow=run.playbook.traffic.slow_seconds)
     wrong = _wrong_answers(run)
     during_restore = _restore_failures(run)
