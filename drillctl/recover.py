@@ -59,6 +59,8 @@ def carry_out(run_id: str, inventory: Inventory, interrupt: Interrupt, watcher: 
         restore.carry_out(run, stop_started=False)
         journal.record("restored", left=run.findings.left)
     finally:
+        if run.guards is not None:
+            run.guards.close()
         if run.fleet is not None:
             run.fleet.close()
         journal.close()
