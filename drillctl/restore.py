@@ -162,7 +162,8 @@ def _release(run: Run) -> None:
     """Give the leases back once everything is put back; otherwise the guards keep what they hold, and go on trying."""
     if run.guards is None:
         return
-    if run.findings.left or len(run.outstanding):
+    put_back = run.original is None or run.findings.config_identical is True
+    if len(run.outstanding) or not put_back:
         run.watcher.note("the guards keep what is outstanding, and try to put it back once their leases run out")
         return
     try:

@@ -62,7 +62,8 @@ class Guards:
     def acquire(self, *, again: bool) -> None:
         """Take the lease on every host: the gateways first, by name, so that of two drills one gets them all.
 
-        `again`: for a run that had it before; what the guards hold for it is taken over. Raises Held, or the error of a host; what was taken is given back then, and nothing else was changed.
+        `again`: for a run that had it before; what the guards hold for it is taken over. Raises Held, or the error of
+        a host; what was taken is given back then, and nothing else was changed.
         """
         memories = {name: orders.memory(self._inventory, host) for name, host in self._hosts.items()}
         each(self._hosts.values(), lambda host: self._clients[host.name].install())
@@ -87,13 +88,19 @@ class Guards:
             raise
 
     def register(self, wanted: Mapping[str, Order]) -> None:
-        """Have undos written down on their hosts. One that is there already costs nothing. Raises HostError."""
+        """Have undos written down on their hosts. One that is there already costs nothing.
+
+        Raises Aborted when a lease is not ours any more, HostError when a guard cannot be told.
+        """
         new = [host for host in wanted if self._registered[host].get(wanted[host].id) != wanted[host]]
 
         def register(host: Host) -> None:
             order = wanted[host.name]
             at = clock()
-            self._clients[host.name].register(order)
+            try:
+                self._clients[host.name].register(order)
+            except StaleLease as error:
+                raise Aborted(error.message, host=error.host, hint=error.hint) from None
             self._registered[host.name][order.id] = order
             self._renewed[host.name] = at
 
