@@ -118,8 +118,9 @@ show() {
     printf '%s\n' "run $run" "owner $owner" "since $since" "ttl $ttl" "remaining $left"
     for file in "$D"/undos/*; do
         [ -f "$file" ] || continue
-        echo "undo ${file##*/*-}"
-        sed -e '1s/^/kind /' -e '2,$s/^/argument /' "$file"
+        file=${file##*/}
+        echo "undo ${file#*-}"
+        sed -e '1s/^/kind /' -e '2,$s/^/argument /' "$D/undos/$file"
     done
     [ ! -f "$D/log" ] || tail -n 20 "$D/log" | sed 's/^/log /'
 }
@@ -342,7 +343,7 @@ main() {
     show) show ;;
     tick) tick ;;
     watch) watch "$@" ;;
-    strike) rm -f "$D"/undos/*-"$1" && harden "$D/undos" ;;
+    strike) rm -f "$D"/undos/[0-9][0-9][0-9]-"$1" && harden "$D/undos" ;;
     renew) ;;
     undo) undo_all || { show && exit 77; } ;;
     release)

@@ -200,7 +200,7 @@ def test_a_drill_that_slept_through_its_lease_stops_when_it_wakes(estate: Estate
 def test_a_broken_lease_stops_its_drill(estate: Estate, tmp_path: Path) -> None:
     process = start(estate)
     estate.wait_for_step("fault")
-    run = sorted(estate.home.glob("runs/*"))[-1].name
+    run = max(estate.home.glob("runs/*")).name
     broken = elsewhere(estate, tmp_path).run("lease", "break", "--id", run, "--inventory", str(estate.inventory))
     assert broken.code in {0, 6}, broken.err
     done = estate.finish(process)
