@@ -61,17 +61,15 @@ lock() {
         return
     fi
     until ln -s "$$ $(born $$) $boot" "$D/lock" 2>/dev/null; do
-        holder=$(readlink "$D/lock") || continue
-        # shellcheck disable=SC2086 # three words
-        set -- "${1:-}" $holder
-        if { [ "$4" != "$boot" ] || ! runs "$2" "$3"; } && mkdir "$D/dead-$2-$3" 2>/dev/null; then
-            [ "$(readlink "$D/lock")" != "$holder" ] || rm -f "$D/lock"
-            rmdir "$D/dead-$2-$3"
-        elif [ -n "$1" ]; then
+        # shellcheck disable=SC2046 # three words
+        set -- "${1:-}" $(readlink "$D/lock")
+        if [ "${4:-}" = "$boot" ] && runs "$2" "$3"; then
+            [ -z "$1" ] && sleep 1 && continue
             return 1
-        else
-            sleep 1
         fi
+        mkdir "$D/dead-${2:-}-${3:-}" 2>/dev/null || continue
+        [ "$(readlink "$D/lock")" != "${2:-} ${3:-} ${4:-}" ] || rm -f "$D/lock"
+        rmdir "$D/dead-${2:-}-${3:-}"
     done
     trap 'rm -f "$D/lock"' EXIT
 }
@@ -172,17 +170,21 @@ finish() {
 
 # --- undoing ------------------------------------------------------------------------------------------------------
 
+# Why an undo failed; what it did not undo stays outstanding.
+oops() { say "$kind: $*" && false; }
+
 undo_all() {
     open=0
     # shellcheck disable=SC2045 # the names are a number and an id, and a glob cannot go backwards
     for name in $(ls -r "$D/undos" 2>/dev/null); do
         set --
         while IFS= read -r line; do set -- "$@" "$line"; done <"$D/undos/$name"
-        case $1 in
+        kind=$1
+        case $kind in
         service.revive) if [ "$2" = process ]; then revive_process; else revive_unit "$3" "$4"; fi ;;
         gateway.discard) discard "$@" ;;
         gateway.restore) restore "$D/kept-${name#*-}" "$@" ;;
-        *) say "${name#*-}: this guard knows no undo of the kind $1" && false ;;
+        *) oops "this guard knows no undo of this kind" ;;
         esac || { open=1 && continue; }
         rm -f "$D/undos/$name"
         say "${name#*-}: undone"
@@ -194,14 +196,12 @@ revive_unit() { # unit, the drop-in that keeps systemd from restarting it
     rm -f -- "$2"
     rmdir -- "${2%/*}" 2>/dev/null
     systemctl reset-failed -- "$1" 2>/dev/null 9<&-
-    systemctl daemon-reload 9<&- && systemctl start --no-block -- "$1" 9<&- && return
-    say "service.revive: systemctl cannot start $1"
-    return 1
+    { systemctl daemon-reload && systemctl start --no-block -- "$1"; } 9<&- || oops "systemctl cannot start $1"
 }
 
 # From memory: pidfile, folder, log, how many words, the words of the command; then its environment; a line each.
 revive_process() {
-    [ -n "$memory" ] || { say "service.revive: only the watch process knows how to start it" && return 1; }
+    [ -n "$memory" ] || oops "only the watch process knows how to start it" || return
     printf '%s\n' "$memory" | (
         IFS= read -r pidfile && IFS= read -r folder && IFS= read -r log && read -r count || exit 1
         leader='' since=''
@@ -217,9 +217,7 @@ revive_process() {
             born=$(sed "s/.*) //" /proc/$$/stat | cut -d" " -f20)
             echo "$$ $born" >"$0.new" && mv -f -- "$0.new" "$0" && exec "$@"
         ' "$pidfile" "$@" </dev/null >>"$log" 2>&1 9<&- &
-    ) && return
-    say "service.revive: the process could not be started"
-    return 1
+    ) || oops "the process could not be started"
 }
 
 discard() { # paths of staged files
@@ -233,11 +231,10 @@ restore() {
     shift 8
     found=$(sum "$live")
     case " $wanted $allowed " in *" ${found:-$wanted} "*) ;; *)
-        say "gateway.restore: someone else changed $live; it was left as it is"
-        return 1 ;;
+        oops "someone else changed $live; it was left as it is" || return ;;
     esac
     for url; do
-        answers "$url" || { say "gateway.restore: $url does not answer 200; the gateway stays as it is" && return 1; }
+        answers "$url" || oops "$url does not answer 200; the gateway stays as it is" || return
     done
     if [ "$found" != "$wanted" ] || [ "$(stat -c '%a %u:%g' -- "$live")" != "$mode $owner" ]; then
         new=${live%/*}/.drillctl-guard.new
@@ -245,38 +242,37 @@ restore() {
         if ! { cat "$kept" >"$new" && chown -- "$owner" "$new" && chmod -- "$mode" "$new" &&
             [ "$(sum "$new")" = "$wanted" ] && harden "$new" && mv -f -- "$new" "$live"; }; then
             rm -f -- "$new"
-            say "gateway.restore: $live could not be written"
-            return 1
+            oops "$live could not be written" || return
         fi
         harden "${live%/*}"
     fi
     # Also where the file is right already: whoever put it there may have been stopped before the reload.
-    said=$(sh -c "$reload" </dev/null 2>&1 9<&-) || { say "gateway.restore: $reload failed: $said" && return 1; }
+    said=$(sh -c "$reload" </dev/null 2>&1 9<&-) || oops "$reload failed: $said"
 }
 
 # Tell whether a URL answers with 200, by whichever program is here.
 answers() {
+    rest=${1#http://} path=/
+    host=${rest%%/*} port=80
+    case $rest in */*) path=/${rest#*/} ;; esac
+    case $host in *:*) port=${host##*:} ;; esac
+    # shellcheck disable=SC2016 # expands in perl and bash
     if command -v curl >/dev/null; then
         [ "$(curl -s -o /dev/null -m 2 -w '%{http_code}' -- "$1" 9<&-)" = 200 ]
         return
     elif command -v wget >/dev/null; then
         wget -q -t 1 -T 2 -O /dev/null -- "$1" 2>/dev/null 9<&-
         return
-    fi
-    rest=${1#http://}
-    host=${rest%%/*} path=/${rest#*/} port=80
-    case $host in *:*) port=${host##*:} host=${host%:*} ;; esac
-    # shellcheck disable=SC2016 # expands in perl and bash
-    if command -v perl >/dev/null; then
+    elif command -v perl >/dev/null; then
         set -- perl -MIO::Socket::INET -e 'alarm 3; $s = IO::Socket::INET->new(PeerAddr => $ARGV[0],
-            PeerPort => $ARGV[1]) or exit 1; print $s <STDIN>; $s->flush; print scalar <$s>' "$host" "$port"
+            PeerPort => $ARGV[1]) or exit 1; print $s <STDIN>; $s->flush; print scalar <$s>'
     elif command -v nc >/dev/null; then
-        set -- nc -w 2 "$host" "$port"
+        set -- nc -w 2
     else
-        set -- timeout 3 bash -c 'exec 3<>"/dev/tcp/$0/$1" && cat >&3 && head -n 1 <&3' "$host" "$port"
+        set -- timeout 3 bash -c 'exec 3<>"/dev/tcp/$0/$1" && cat >&3 && head -n 1 <&3'
     fi
-    printf 'GET %s HTTP/1.0\r\nHost: %s\r\n\r\n' "$path" "$host" | "$@" 2>/dev/null 9<&- | head -n 1 |
-        grep -q '^HTTP/[^ ]* 200'
+    printf 'GET %s HTTP/1.0\r\nHost: %s\r\n\r\n' "$path" "$host" | "$@" "${host%:"$port"}" "$port" 2>/dev/null 9<&- |
+        head -n 1 | grep -q '^HTTP/[^ ]* 200'
 }
 
 tick() {
@@ -312,19 +308,16 @@ watch() {
 register() { # id, kind, arguments
     case $1 in *[!a-z0-9.-]*) fail 2 "an id is made of a-z, 0-9, . and -" ;; esac
     # The same id again takes the place of the first; else the next number, of three digits so that names sort.
-    last=99 name=
-    for file in "$D"/undos/*; do
-        [ -f "$file" ] || continue
-        file=${file##*/} last=${file%%-*}
-        [ "${file#*-}" != "$1" ] || name=$file
-    done
-    name=${name:-$((last + 1))-$1}
-    shift
-    if [ "$1" = gateway.restore ]; then
-        put "kept-${name#*-}"
-        [ "$(sum "$D/kept-${name#*-}")" = "$3" ] || fail 74 "the original bytes did not arrive whole"
+    file=$(find "$D/undos" -name "[0-9][0-9][0-9]-$1")
+    # shellcheck disable=SC2012 # these names hold nothing odd
+    last=$(ls "$D/undos" | tail -n 1) && last=${last%%-*}
+    file=${file##*/} file=${file:-$((${last:-99} + 1))-$1}
+    if [ "$2" = gateway.restore ]; then
+        put "kept-$1"
+        [ "$(sum "$D/kept-$1")" = "$4" ] || fail 74 "the original bytes did not arrive whole"
     fi
-    printf '%s\n' "$@" | put "undos/$name" || exit
+    shift
+    printf '%s\n' "$@" | put "undos/$file" || exit
 }
 
 main() {
@@ -340,9 +333,9 @@ main() {
     case $command in
     acquire) acquire "$@" ;;
     register) register "$@" ;;
+    watch) watch "$@" ;;
     show) show ;;
     tick) tick ;;
-    watch) watch "$@" ;;
     strike) rm -f "$D"/undos/[0-9][0-9][0-9]-"$1" && harden "$D/undos" ;;
     renew) ;;
     undo) undo_all || { show && exit 77; } ;;
@@ -351,7 +344,7 @@ main() {
         finish ;;
     break)
         load
-        [ "$run" = "${1:?no run}" ] || fail 2 "the lease is held by ${run:-nobody}, not by $1"
+        if [ -z "$1" ] || [ "$run" != "$1" ]; then fail 2 "the lease is held by ${run:-nobody}, not by $1"; fi
         [ "${2:-}" != forget ] || rm -rf "$D/undos"
         rm -f "$D/stuck"
         say "the lease of $run was broken"
