@@ -27,26 +27,30 @@ if TYPE_CHECKING:
 class Journal:
     """An append-only file; each record is synced to disk before `record` returns.
 
-    Whoever has it open holds a lock on it, so that `recover` can tell a killed drill from one that still runs: opening
-    it then raises NotStarted. `needed` is set to False while things are put back: a full disk must not stop that.
+    `needed` is set to False while things are put back: a full disk must not stop that.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.needed = True
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._descriptor)
-            raise NotStarted(
-                f"{path.parent.name} still runs on this machine",
-                state="nothing was changed",
-                hint="Ctrl-C or SIGTERM makes it stop and put everything back",
-            ) from None
         # What a crash cut short ends here; the next record must not become a part of it.
         size = os.fstat(self._descriptor).st_size
         self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
+
+    def claim(self) -> None:
+        """Lock the journal for as long as it is open here, so that a drill that runs can be told from a killed one.
+
+        Raises NotStarted when another process has it.
+        """
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NotStarted(
+                f"{self.path.parent.name} still runs on this machine",
+                state="nothing was changed",
+                hint="Ctrl-C or SIGTERM makes it stop and put everything back",
+            ) from None
 
     def record(self, event: str, **fields: object) -> None:
         """Append one record and sync it. Raises Inconclusive when the disk does not take it and it is needed."""

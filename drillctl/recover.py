@@ -41,6 +41,7 @@ def carry_out(run_id: str, inventory: Inventory, interrupt: Interrupt, watcher: 
     playbook = playbooks.load(Path(header["playbook_file"]))
     outstanding = journals.outstanding(folder / "journal.jsonl")
     journal = Journal(folder / "journal.jsonl")
+    journal.claim()
     run = Run(
         run_id=run_id,
         folder=folder,

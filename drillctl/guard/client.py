@@ -78,6 +78,10 @@ class GuardClient:
         """
         folder = self._folder or self.install()
         done = self._say("acquire", run, owner, str(ttl), stdin=memory)
+        if self._gone(done):
+            # A guard that has just finished removes itself.
+            folder = self.install()
+            done = self._say("acquire", run, owner, str(ttl), stdin=memory)
         if done.exit_code == _HELD:
             raise Held(parse(self.host, done.text))
         self._check(done, "acquire")
@@ -137,8 +141,7 @@ class GuardClient:
         """Raise for an exit code that is not 0."""
         if done.exit_code == 0:
             return
-        # 127: the guard has removed itself, because it has nothing to hold any more; 2 by dash for a missing script.
-        gone = done.exit_code in {2, 127} and b"guard.sh" in done.stderr
+        gone = self._gone(done)
         if done.exit_code == _STALE or gone:
             raise StaleLease(
                 "the lease is not this run's any more: " + ("the guard is gone" if gone else done.complaint),
@@ -146,3 +149,7 @@ class GuardClient:
                 hint="the guard undoes, or has undone, what this run did there; `drillctl lease show` tells",
             )
         raise CommandFailed(f"the guard's `{command}` failed: {done.complaint}", host=self.host)
+
+    def _gone(self, done: Completed) -> bool:
+        """Tell whether the guard has removed itself because it holds nothing: dash says 2 then, other shells 127."""
+        return done.exit_code in {2, 127} and b"guard.sh" in done.stderr

@@ -277,7 +277,11 @@ answers() {
 
 tick() {
     load
-    case $state in free | held | stuck) return ;; esac
+    case $state in
+    # A timer without a lease is left by an `acquire` that was cut short.
+    free) no_timer; return ;;
+    held | stuck) return ;;
+    esac
     [ "$state" = undoing ] || say "the lease of $run ran out: $owner was not heard of for $ttl s; undoing"
     # Undoing goes on where the disk takes nothing any more.
     begun_boot='' begun=0

@@ -65,16 +65,13 @@ class Guards:
         `again`: for a run that had it before; what the guards hold for it is taken over. Raises Held, or the error of
         a host; what was taken is given back then, and nothing else was changed.
         """
-        memories = {name: orders.memory(self._inventory, host) for name, host in self._hosts.items()}
-        each(self._hosts.values(), lambda host: self._clients[host.name].install())
         gateways = sorted(host.name for host in self._inventory.gateway.hosts)
         zones = [host for name, host in self._hosts.items() if name not in gateways]
+        memories = {host.name: orders.memory(self._inventory, host) for host in zones}
 
         def take(name: str) -> None:
             at = clock()
-            # A gateway starts no service.
-            memory = b"" if name in gateways else memories[name]
-            self._clients[name].acquire(self._run_id, owner(), self.ttl, memory)
+            self._clients[name].acquire(self._run_id, owner(), self.ttl, memories.get(name, b""))
             self._renewed[name] = at
 
         try:

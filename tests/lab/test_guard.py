@@ -57,9 +57,9 @@ def estate(lab: Lab, tmp_path: Path) -> Iterator[Estate]:
     made.wait_for(lambda: left_of_guards(made) == "", 10)
 
 
-def start(estate: Estate) -> subprocess.Popen[str]:
+def start(estate: Estate, ttl: int = TTL) -> subprocess.Popen[str]:
     """Start the quick drill with a short lease."""
-    playbook = estate.changed_playbook("start: {", f"guard: {{ttl_seconds: {TTL}}}\nstart: {{")
+    playbook = estate.changed_playbook("start: {", f"guard: {{ttl_seconds: {ttl}}}\nstart: {{")
     return estate.start_drill(playbook=playbook)
 
 
@@ -145,12 +145,21 @@ def test_a_timer_does_it_when_the_guards_processes_are_killed_as_well(estate: Es
 
 
 def test_a_second_drill_is_told_who_holds_the_lease(estate: Estate, tmp_path: Path) -> None:
-    process = estate.start_drill()
+    process = start(estate, ttl=10)
     estate.wait_for_step("connect")
     begun = time.monotonic()
-    second = elsewhere(estate, tmp_path).drill()
+    other = elsewhere(estate, tmp_path)
+    second = other.drill()
     assert time.monotonic() - begun < 10
+    # Neither does `recover` take a lease from a drill that runs, with its journal or without.
+    there = other.run("recover", "--inventory", str(estate.inventory))
+    here = Estate(estate.lab, tmp_path / "elsewhere")
+    here.home = estate.home
+    with_journal = here.run("recover")
     first = estate.finish(process)
+    assert (there.code, with_journal.code) == (4, 4)
+    assert "another drill holds the lease" in there.err
+    assert "still runs on this machine" in with_journal.err
     assert second.code == 4, second.err
     reason = second.report["reason"]
     assert first.report["run_id"] in reason
@@ -204,5 +213,6 @@ def test_a_broken_lease_stops_its_drill(estate: Estate, tmp_path: Path) -> None:
     broken = elsewhere(estate, tmp_path).run("lease", "break", "--id", run, "--inventory", str(estate.inventory))
     assert broken.code in {0, 6}, broken.err
     done = estate.finish(process)
-    assert done.code == 5, done.err
-    assert "lease" in done.report["reason"]
+    # It hears of the broken lease, or first sees that somebody brought the primary back: either way it stops.
+    assert done.code in {3, 5}, done.err
+    assert "lease" in done.report["reason"] or "did not last" in done.report["reason"]
