@@ -1,6 +1,6 @@
 # The two commands that matter: `make drill` shows a drill on real hosts, `make test` runs every check.
 .DEFAULT_GOAL := help
-.PHONY: help setup drill test lint clean
+.PHONY: help setup drill test lint bench-failover clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -18,6 +18,9 @@ lint: setup  ## Style and types
 
 test: lint  ## Style, types and all tests
 	.venv/bin/pytest
+
+bench-failover: setup  ## Measure the outage beside the runbook as a shell script
+	@.venv/bin/python benchmarks/failover.py
 
 clean:  ## Remove the lab, .venv and every cache
 	@if [ -x .venv/bin/drillctl ]; then .venv/bin/drillctl lab down; fi

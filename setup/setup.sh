@@ -80,7 +80,7 @@ install_packages() {
     log=$(mktemp)
     before=
     for service in nginx sshd; do ! runs $service || before="$before $service"; done
-    say "the lab's hosts need packages of the distribution that are missing here: $*"
+    say "packages of the distribution are missing, for the lab's hosts or for .venv: $*"
     say "installing them with apt-get; their services will not run on this machine"
     forbid_services
     # The package lists may be absent or old; both show only when something is fetched.

@@ -39,7 +39,7 @@ CLEARED = (
     "var/log/journal",
     "var/log/nginx",
     "var/lib/systemd/timers",
-    "srv",
+    MODEL_FOLDER,
 )
 """Folders that start empty: what the machine below has there is not seen."""
 

@@ -106,10 +106,10 @@ def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
             below=below,
         )
         _write(root / host / "root", files)
-        if estate.zone_of(host):
-            site.model.copy_to(root / host / "root" / hostfiles.MODEL_FOLDER)
         bound = _make_visible(root / host / "root", project.needed)
         _boot(site, room, group, host, bound)
+    for zone in estate.ZONES:  # a large model takes as long as booting: both at once
+        site.model.copy_to(root / zone.host / "root" / hostfiles.MODEL_FOLDER)
     sshfiles.write_client_files(site.folder, keys)
     return _inventory(site), tuple(keys)
 
@@ -267,7 +267,9 @@ def _make_visible(root: Path, needed: tuple[Path, ...]) -> tuple[Path, ...]:
     bound: list[Path] = []
     for path in needed:
         mounted = max((p for p in points if path.is_relative_to(p)), key=lambda p: len(p.parts))
-        if mounted != Path("/") or path.is_relative_to("/tmp"):  # noqa: S108 - a fact about systemd-nspawn
+        # A machine gets a tmpfs of its own for /tmp, and starts with some folders empty.
+        hidden = ("tmp", *hostfiles.CLEARED)
+        if mounted != Path("/") or any(path.is_relative_to(Path("/", folder)) for folder in hidden):
             bound.append(path)
         for part in (path, *path.parents):
             inside = root / part.relative_to("/")

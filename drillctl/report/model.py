@@ -60,11 +60,16 @@ class TrafficCounts(Document):
 
 
 class EqualityCounts(Document):
-    """The standby's answers through the gateway, compared with the primary's from before the fault."""
+    """The standby's answers through the gateway, compared with the primary's from before the fault.
+
+    `score_difference` is the largest one found, `noise_floor` the primary's from itself; None when the rule is exact.
+    """
 
     rule: str
     compared: int = 0
     identical: int = 0
+    score_difference: float = 0.0
+    noise_floor: float | None = None
     different: list[dict[str, str]] = []
 
 
@@ -285,6 +290,8 @@ def _equality(run: Run, result: Equality | None) -> EqualityCounts:
         rule=rule,
         compared=result.compared,
         identical=result.identical,
+        score_difference=result.score_difference,
+        noise_floor=run.findings.noise,
         different=[
             {"image": d.image, "what": d.what, "baseline": d.baseline, "other": d.other} for d in result.different
         ],

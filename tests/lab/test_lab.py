@@ -273,6 +273,21 @@ class TestUpAndDown:
         assert "a lab is already up, with another model" in another.stderr
         assert "drillctl lab down" in other.stderr
 
+    def test_two_at_once_do_not_meet(self, sandbox: Sandbox) -> None:
+        up = subprocess.Popen(
+            sandbox.drillctl("lab", "up", "--driver", "systemd"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        while not sandbox.ledger:
+            time.sleep(0.001)
+        up.send_signal(signal.SIGSTOP)  # so that it is at work for as long as the others take
+        others = [sandbox.run(sandbox.drillctl("lab", word)) for word in ("up", "down")]
+        up.send_signal(signal.SIGCONT)
+        _, said = up.communicate(timeout=60)
+        assert up.returncode == 0, said
+        for other in others:
+            assert other.returncode == 4
+            assert "another `drillctl lab up` or `down` is at work" in other.stderr
+
     def test_a_host_that_was_powered_off_shows(self, sandbox: Sandbox) -> None:
         assert sandbox.run(sandbox.drillctl("lab", "up", "--driver", "systemd")).returncode == 0
         sandbox.run(sandbox.drillctl("lab", "ssh", "zone-a-1", "--", "systemctl", "poweroff"))

@@ -132,7 +132,7 @@ class RunningNginx:
     def log_lines(self) -> int:
         return sum(file.read_bytes().count(b"\n") for file in self.folder.glob("access.log*"))
 
-    def wait_for(self, condition: Callable[[], bool], within: float = 5.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], within: float = 15.0) -> None:
         deadline = time.monotonic() + within
         while not condition():
             assert time.monotonic() < deadline, "not in time"

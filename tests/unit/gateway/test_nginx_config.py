@@ -213,7 +213,7 @@ def configs(draw: st.DrawFn) -> tuple[bytes, list[str], list[str]]:
     at_margin, down = draw(st.booleans()), draw(st.booleans())
     serving = [f"10.0.1.{n}:8000" for n in range(1, draw(st.integers(1, 3)) + 1)]
     waiting = [f"10.0.2.{n}" for n in range(1, draw(st.integers(1, 3)) + 1)]
-    lines = []
+    lines: list[str] = []
     for address in draw(st.permutations(serving + waiting)):
         lines.extend(indent + noise for noise in draw(st.lists(NOISE, max_size=2)))
         off = address in waiting

@@ -151,7 +151,7 @@ def test_without_a_python_that_will_do_one_sentence_says_so(checkout: Path, tmp_
 def test_missing_packages_are_installed_and_their_services_neither_started_nor_enabled(machine: Path) -> None:
     done = in_overlay(machine, WITHOUT_NGINX + SETUP + AFTER)
     assert done.returncode == 0, done.stderr
-    assert "missing here: nginx\n" in done.stderr
+    assert "for .venv: nginx\n" in done.stderr
     assert "install --no-install-recommends nginx" in (machine / "apt.log").read_text()
     assert not (machine / "started").exists()
     assert done.stdout == ""  # no policy-rc.d is left, and the unit is not enabled
