@@ -63,6 +63,9 @@ def _gates(run: Run) -> None:
 
 
 def _step(run: Run, step: Step) -> None:
+    if run.guards is not None:
+        # From the fault to the switch, hosts have nothing to do but that.
+        run.guards.quiet(isinstance(step, FaultStep | DetectStep | SwitchStep))
     if isinstance(step, FaultStep):
         fault.carry_out(run, step)
     elif isinstance(step, DetectStep):
@@ -80,6 +83,8 @@ def _put_back(run: Run, *, keep_started: bool) -> None:
     finally:
         if run.traffic is not None:
             run.traffic.close()
+        if run.guards is not None:
+            run.guards.close()
         if run.fleet is not None:
             run.fleet.close()
         run.journal.record("restored", left=run.findings.left)

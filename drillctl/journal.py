@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drillctl.errors import Inconclusive, UsageError
+from drillctl.errors import Inconclusive, NotStarted, UsageError
 from drillctl.undo import Outstanding, Undo
 
 if TYPE_CHECKING:
@@ -36,6 +37,20 @@ class Journal:
         # What a crash cut short ends here; the next record must not become a part of it.
         size = os.fstat(self._descriptor).st_size
         self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
+
+    def claim(self) -> None:
+        """Lock the journal for as long as it is open here, so that a drill that runs can be told from a killed one.
+
+        Raises NotStarted when another process has it.
+        """
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NotStarted(
+                f"{self.path.parent.name} still runs on this machine",
+                state="nothing was changed",
+                hint="Ctrl-C or SIGTERM makes it stop and put everything back",
+            ) from None
 
     def record(self, event: str, **fields: object) -> None:
         """Append one record and sync it. Raises Inconclusive when the disk does not take it and it is needed."""

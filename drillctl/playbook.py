@@ -63,6 +63,12 @@ class StartPlan(Part):
     stop_after: bool = False
 
 
+class GuardPlan(Part):
+    """The guards on the hosts undo by themselves when drillctl was not heard of for `ttl_seconds`."""
+
+    ttl_seconds: Annotated[int, Field(strict=True, ge=5, le=3600)] = 20
+
+
 class FaultStep(Part):
     """Break the zone. `kill`: SIGKILL every process of the service, and keep supervisors from restarting it."""
 
@@ -120,6 +126,7 @@ class Playbook(Part):
     objectives: Objectives = Objectives()
     traffic: TrafficPlan = TrafficPlan()
     start: StartPlan = StartPlan()
+    guard: GuardPlan = GuardPlan()
     steady_state: Annotated[tuple[Check, ...], Field(min_length=1)] = CHECKS
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
     restore: Annotated[tuple[RestoreStep, ...], Field(min_length=1)]

@@ -41,6 +41,7 @@ def carry_out(run_id: str, inventory: Inventory, interrupt: Interrupt, watcher: 
     playbook = playbooks.load(Path(header["playbook_file"]))
     outstanding = journals.outstanding(folder / "journal.jsonl")
     journal = Journal(folder / "journal.jsonl")
+    journal.claim()
     run = Run(
         run_id=run_id,
         folder=folder,
@@ -59,6 +60,8 @@ def carry_out(run_id: str, inventory: Inventory, interrupt: Interrupt, watcher: 
         restore.carry_out(run, stop_started=False)
         journal.record("restored", left=run.findings.left)
     finally:
+        if run.guards is not None:
+            run.guards.close()
         if run.fleet is not None:
             run.fleet.close()
         journal.close()

@@ -31,12 +31,15 @@ def carry_out(run: Run, *, stop_started: bool) -> None:
     run.interrupt.restoring()
     run.journal.needed = False
     run.moments.restore_began = time.monotonic()
+    if run.guards is not None:
+        run.guards.quiet(False)
     disturbed = bool(run.outstanding.of("service.revive", "gateway.restore"))
     if disturbed:
         for step in run.playbook.restore:
             _attempt(run, step)
     _finish_traffic(run)
     _disarm(run, stop_started=stop_started)
+    _release(run)
 
 
 def _attempt(run: Run, step: RestoreStep) -> None:
@@ -164,6 +167,20 @@ def _disarm(run: Run, *, stop_started: bool) -> None:
             done.status, done.detail = "failed", "the gateway's config differs from before"
         else:
             done.detail = "gateway config identical byte for byte, nothing staged"
+
+
+def _release(run: Run) -> None:
+    """Give the leases back once everything is put back; otherwise the guards keep what they hold, and go on trying."""
+    if run.guards is None:
+        return
+    put_back = run.original is None or run.findings.config_identical is True
+    if len(run.outstanding) or not put_back:
+        run.watcher.note("the guards keep what is outstanding, and try to put it back once their leases run out")
+        return
+    try:
+        run.guards.release()
+    except DrillctlError as error:
+        run.findings.left.append(f"the lease could not be given back: {error}")
 
 
 def _undo(run: Run, undo: Undo, *, stop_started: bool) -> None:

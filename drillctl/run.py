@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from drillctl.errors import DrillctlError
+from drillctl.guard import orders
 from drillctl.undo import Outstanding, Undo
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from drillctl.compare.equality import Equality
     from drillctl.compare.identity import Difference
     from drillctl.gateway.gateway import Gateway, GatewayConfig, Staged
+    from drillctl.guard.guards import Guards
+    from drillctl.guard.lease import Order
     from drillctl.hosts.fleet import Fleet
     from drillctl.hosts.service import Killed, ServiceManager
     from drillctl.interrupt import Interrupt
@@ -138,7 +141,9 @@ class Run:
         self.findings = Findings()
         self.fleet: Fleet | None = None
         self.gateway: Gateway | None = None
+        self.guards: Guards | None = None
         self.services: dict[str, ServiceManager] = {}
+        self.places: Mapping[str, tuple[str, ...]] = {}
         self.original: GatewayConfig | None = None
         self.staged: Staged | None = None
         self.traffic: Traffic | None = None
@@ -147,7 +152,7 @@ class Run:
 
     @contextmanager
     def step(self, name: str, host: str = "", undo: Undo | None = None) -> Iterator[Outcome]:
-        """Do one step on one host: journal its intent and register its undo first, its outcome afterwards.
+        """Do one step on one host: journal its intent, have its guard hold the undo, act, journal the outcome.
 
         What it raises is recorded and goes on. May be used from several threads at once.
         """
@@ -160,6 +165,10 @@ class Run:
         begun = time.monotonic()
         outcome = Outcome()
         try:
+            if self.guards is not None and self.section != "restore":
+                self.guards.check()
+                if undo is not None:
+                    self.guard(undo)
             yield outcome
         except BaseException as error:
             outcome.status = "failed" if self.section != "before" else "refused"
@@ -173,11 +182,34 @@ class Run:
                 self.records.append(record)
                 self.watcher.ended(record)
 
+    def guard(self, undo: Undo) -> None:
+        """Have the guards of its hosts hold an undo. Raises HostError when one does not: nothing may be changed."""
+        if self.guards is not None:
+            self.guards.register(self._orders(undo))
+
     def undone(self, undo: Undo) -> None:
-        """Strike out an undo and journal it."""
+        """Strike out an undo, journal it, and tell the guards. Raises HostError when a guard cannot be told."""
         with self._lock:
             self.outstanding.done(undo)
             self.journal.undone(undo)
+        if self.guards is not None:
+            self.guards.strike(undo.kind, orders.hosts_of(self.inventory, undo))
+
+    def _orders(self, undo: Undo) -> dict[str, Order]:
+        """Return an undo as the guards of its hosts hold it."""
+        if undo.kind == "service.revive":
+            return {undo.host: orders.revive(self.inventory)}
+        if undo.kind == "gateway.discard":
+            return orders.discard(self.places)
+        if undo.kind == "gateway.restore" and self.original is not None:
+            return orders.restore(self.inventory, self.original, self.staged)
+        return {}
+
+    def lost(self, why: str) -> None:
+        """Hear from a heartbeat that a guard is lost: the drill stops and restores; what is being restored goes on."""
+        self.watcher.note(why)
+        if self.section != "restore":
+            self.interrupt.ask(why)
 
     def wait_until(self, condition: Callable[[], bool], timeout: float, every: float = 0.1) -> bool:
         """Ask again and again until it is true; tell whether it was within `timeout` seconds.

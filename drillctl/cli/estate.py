@@ -39,6 +39,27 @@ def load_inventory(given: Path | None) -> Inventory:
     return inventory.load(inventory_path(given))
 
 
+def load_estate(given: Path | None, lab: bool) -> Inventory:
+    """Read the inventory to use: the lab's, a given one, or the default one. Raises UsageError or FileError."""
+    only_one(given, lab)
+    if not lab:
+        return load_inventory(given)
+    from drillctl import inventory
+    from drillctl import lab as labs
+
+    current = labs.current()
+    if current is None:
+        raise UsageError("there is no lab", hint="`drillctl lab up` brings one up", state="nothing was changed")
+    return inventory.load(current.inventory)
+
+
+def estate_or_none(given: Path | None, lab: bool) -> Inventory | None:
+    """Read the inventory to use as `load_estate` does; None when none was named and there is no default one."""
+    if given is None and not lab and not Path(os.environ.get("DRILLCTL_INVENTORY", "inventory.yaml")).is_file():
+        return None
+    return load_estate(given, lab)
+
+
 def only_one(given: Path | None, lab: bool) -> None:
     """Refuse --lab together with --inventory."""
     if given is not None and lab:

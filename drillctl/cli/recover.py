@@ -2,37 +2,88 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from drillctl.cli.estate import InventoryOption
+from drillctl.cli.estate import InventoryOption, LabOption, estate_or_none, only_one
+
+if TYPE_CHECKING:
+    from drillctl.inventory import Inventory
+
+_AGAIN = "Run `drillctl recover` again."
 
 
 def recover(
     run: Annotated[str | None, typer.Argument(help="The run; by default the last one that left something.")] = None,
     inventory: InventoryOption = None,
+    lab: LabOption = False,
 ) -> None:
-    """Put everything back that a killed drill left. Safe to repeat; exit code 6 when something could not be."""
-    from drillctl import inventory as inventories
+    """Put everything back that a killed drill left. Safe to repeat; exit code 6 when something could not be.
+
+    From the journal if the drill ran on this machine, otherwise from what the guards on the inventory's hosts hold.
+    """
     from drillctl import recover as recovery
-    from drillctl.cli.console import err, out
+    from drillctl.cli.console import out
+
+    only_one(inventory, lab)
+    left_over = recovery.unfinished()
+    if run is not None or left_over:
+        run_id = run or left_over[-1]
+        estate = estate_or_none(inventory or (None if lab else recovery.inventory_of(run_id)), lab)
+        if estate is not None:
+            out().print(f"Putting back what {run_id} left on {estate.name}.")
+            _report(_from_journal(run_id, estate))
+        return
+    estate = estate_or_none(inventory, lab)
+    if estate is None:
+        out().print(
+            "No run on this machine has left anything to put back. To ask the guards of an estate what they hold, "
+            "name its inventory with --inventory.",
+            soft_wrap=True,
+        )
+        return
+    left = _from_guards(estate)
+    if left is None:
+        out().print(f"Nothing to put back: no run on this machine left anything, nor do the guards of {estate.name}.")
+    else:
+        _report(left)
+
+
+def _from_journal(run_id: str, estate: Inventory) -> list[str]:
+    from drillctl import recover as recovery
+    from drillctl.cli.console import err
     from drillctl.cli.progress import Progress
     from drillctl.interrupt import Interrupt
 
-    left_over = recovery.unfinished()
-    if run is None and not left_over:
-        out().print("No run on this machine has left anything to put back.")
-        return
-    run_id = run or left_over[-1]
-    estate = inventories.load(inventory or recovery.inventory_of(run_id))
-    out().print(f"Putting back what {run_id} left on {estate.name}.")
     progress = Progress(err())
     try:
-        with Interrupt(last_words="Run `drillctl recover` again.") as interrupt:
-            left = recovery.carry_out(run_id, estate, interrupt, progress)
+        with Interrupt(last_words=_AGAIN) as interrupt:
+            return recovery.carry_out(run_id, estate, interrupt, progress)
     finally:
         progress.close()
+
+
+def _from_guards(estate: Inventory) -> list[str] | None:
+    """Return what could not be put back; None when the guards hold nothing."""
+    from drillctl.cli.console import err
+    from drillctl.cli.progress import Progress
+    from drillctl.guard import recovery
+    from drillctl.interrupt import Interrupt
+
+    progress = Progress(err())
+    try:
+        with Interrupt(last_words=_AGAIN) as interrupt:
+            recovered = recovery.carry_out(estate, interrupt, progress.note)
+    finally:
+        progress.close()
+    return recovered.left if recovered.found or recovered.left else None
+
+
+def _report(left: list[str]) -> None:
+    """Say what is left, and end with exit code 6 when that is something."""
+    from drillctl.cli.console import out
+
     for what in left:
         out().print(f"NOT put back: {what}", soft_wrap=True, markup=False)
     if left:

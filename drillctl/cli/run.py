@@ -73,6 +73,7 @@ def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tup
     progress = Progress(err())
     started_at, began = utc_now(), time.monotonic()
     journal = Journal(folder / "journal.jsonl")
+    journal.claim()
     journal.record("run", run_id=run_id, playbook_file=str(sources.playbook), inventory_file=str(sources.inventory))
     last_words = f"`drillctl recover {run_id}` puts everything back."
     try:

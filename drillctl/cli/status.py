@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from drillctl.cli.estate import InventoryOption, LabOption, load_inventory, only_one
+from drillctl.cli.estate import InventoryOption, LabOption, load_estate
 
 if TYPE_CHECKING:
     from drillctl.inventory import Inventory
@@ -23,8 +23,7 @@ def status(
     from drillctl.cli.console import out
     from drillctl.overview import overview
 
-    only_one(inventory, lab)
-    estate = _lab_inventory() if lab else load_inventory(inventory)
+    estate = load_estate(inventory, lab)
     found = overview(estate)
     if as_json:
         typer.echo(json.dumps(found.document(), ensure_ascii=False, indent=2))
@@ -33,17 +32,6 @@ def status(
         out().print("[bold green]all is well[/]" if found.ok else "[bold red]NOT all is well[/] (exit code 4)")
     if not found.ok:
         raise typer.Exit(4)
-
-
-def _lab_inventory() -> Inventory:
-    from drillctl import inventory as inventories
-    from drillctl import lab as labs
-    from drillctl.errors import UsageError
-
-    current = labs.current()
-    if current is None:
-        raise UsageError("there is no lab", hint="`drillctl lab up` brings one up", state="nothing was changed")
-    return inventories.load(current.inventory)
 
 
 def _render(found: Overview, estate: Inventory) -> None:

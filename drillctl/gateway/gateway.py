@@ -172,6 +172,10 @@ class Gateway(ABC):
         """Run the gateway's own test of the live config; return what it said, by host. Raises when it refuses."""
 
     @abstractmethod
+    def places(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the paths that `stage` will make, by host, so that their removal can be registered before."""
+
+    @abstractmethod
     def stage(self, zone: str) -> Staged:
         """Put a config that sends clients to `zone` beside the live one of every host, and test it there.
 

@@ -44,6 +44,9 @@ class NginxGateway(Gateway):
     def test(self) -> Mapping[str, str]:
         return self._everywhere(lambda host: host.test())
 
+    def places(self) -> Mapping[str, tuple[str, ...]]:
+        return self._everywhere(lambda host: host.places())
+
     def stage(self, zone: str) -> Staged:
         zones = {z.name: configured_zone.addresses(self._inventory, z) for z in self._inventory.zones}
         if zone not in zones:

@@ -73,6 +73,11 @@ class NginxHost:
             raise self._error(f"nginx does not accept its live config: {_said(done)}")
         return _said(done)
 
+    def places(self) -> tuple[str, ...]:
+        """Return the paths that `stage` will make: its folder, and the main config of the test tree."""
+        main = self._files_read()[0].path
+        return join(dirname(self.read().resolved), self._mark), join(dirname(main), f"{self._mark}.conf")
+
     def stage(self, zone: str, enable: Collection[str], disable: Collection[str]) -> StagedHost:
         """Stage a candidate that serves `enable` and not `disable`, and test it in the live file's place.
 

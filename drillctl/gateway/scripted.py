@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from drillctl.inventory import Inventory
 
-Method = Literal["read", "test", "stage", "activate", "prove_applied", "restore", "discard", "served_since"]
+Method = Literal["read", "test", "places", "stage", "activate", "prove_applied", "restore", "discard", "served_since"]
 
 _FIRST_PID = 100
 
@@ -70,6 +70,10 @@ class ScriptedGateway(Gateway):
     def test(self) -> Mapping[str, str]:
         self._called("test")
         return dict.fromkeys(self.files, "syntax is ok")
+
+    def places(self) -> Mapping[str, tuple[str, ...]]:
+        self._called("places")
+        return {name: (f"/staged/.drillctl-{name}",) for name in self.files}
 
     def stage(self, zone: str) -> Staged:
         self._called("stage")

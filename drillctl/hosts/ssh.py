@@ -81,6 +81,9 @@ class SshTransport(Transport):
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise Unreachable(f"no channel could be opened ({_reason(error)})", host=self.host) from None
 
+    def beside(self) -> SshTransport:
+        return SshTransport(self.host, self._client, sudo=bool(self.privileged_prefix))
+
     def _warm_channel(self) -> paramiko.Channel | None:
         with contextlib.suppress(IndexError):
             while True:

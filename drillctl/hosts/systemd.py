@@ -98,9 +98,14 @@ class SystemdService(ServiceManager):
         return self._transport.run(words, privileged=True, check=False).text
 
 
+def hold_of(unit: str) -> str:
+    """Return the path of the drop-in that keeps systemd from restarting a killed unit."""
+    return f"/run/systemd/system/{unit}.d/{_HOLD}"
+
+
 def commands(unit: str, action: ServiceAction) -> tuple[str, ...]:
     """Return the command lines of an action on a unit, as a plan shows them."""
-    hold = f"/run/systemd/system/{unit}.d/{_HOLD}"
+    hold = hold_of(unit)
     return {
         "start": (f"systemctl start {unit}",),
         "stop": (f"systemctl stop {unit}",),

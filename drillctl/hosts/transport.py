@@ -78,6 +78,10 @@ class Transport(ABC):
     def warm(self, commands: int = 1) -> None:  # noqa: B027 - most ways to a host have nothing to prepare
         """Prepare the way for so many commands to come, so that each takes one round trip and no login."""
 
+    def beside(self) -> Transport:
+        """Return another way over the same connection, whose commands leave the channels prepared here alone."""
+        return self
+
     @abstractmethod
     def close(self) -> None:
         """Close the connection. Closing twice is fine."""

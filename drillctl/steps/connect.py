@@ -1,10 +1,11 @@
-"""connect: log in to every host, in parallel."""
+"""connect: log in to every host, in parallel, and take the lease on each."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from drillctl.gateway.nginx import NginxGateway
+from drillctl.guard.guards import Guards
 from drillctl.hosts import fleet as fleets
 from drillctl.hosts.service import manager_of
 
@@ -13,10 +14,17 @@ if TYPE_CHECKING:
 
 
 def carry_out(run: Run) -> None:
-    """Log in everywhere. Raises the HostError of the hosts that cannot be reached; changes nothing."""
+    """Log in everywhere and take the leases; from then on a guard on each host undoes if drillctl vanishes.
+
+    Raises the HostError of the hosts that cannot be reached, and Held when another drill has a lease.
+    """
     with run.step("connect") as done:
         run.fleet = fleets.connect(run.inventory)
         run.gateway = NginxGateway(run.inventory, run.fleet.transports, run.run_id)
         for host in run.zone_hosts():
             run.services[host.name] = manager_of(run.inventory, host, run.fleet[host])
-        done.detail = f"{len(run.fleet.transports)} hosts, every host key known"
+        guards = Guards(run.inventory, run.fleet, run.run_id, run.playbook.guard.ttl_seconds)
+        guards.acquire(again=len(run.outstanding) > 0)
+        guards.start_beats(run.lost)
+        run.guards = guards
+        done.detail = f"{len(run.fleet.transports)} hosts, every host key known; the lease is ours on each"

@@ -9,6 +9,7 @@ from drillctl.errors import GatewayError
 from drillctl.undo import Undo
 
 if TYPE_CHECKING:
+    from drillctl.gateway.gateway import GatewayConfig
     from drillctl.playbook import SwitchStep
     from drillctl.run import Run
 
@@ -19,16 +20,21 @@ def carry_out(run: Run, step: SwitchStep) -> None:
     zone = run.inventory.zone(step.to).name
     if run.staged is None or run.original is None:
         raise GatewayError("no config is staged", state="nothing was switched")
-    hashes = {config.host: config.sha256 for config in run.original.hosts}
-    undo = Undo("gateway.restore", "", "put the original gateway config back", hashes)
+    undo = undo_of(run.original)
     run.moments.switch_began = time.monotonic()
-    with run.step("switch", ", ".join(hashes), undo) as done:
+    with run.step("switch", ", ".join(undo.arguments), undo) as done:
         activation = gateway.activate(run.staged)
         run.moments.active = time.monotonic()
         gateway.prove_applied(activation, step.within_seconds)
         wait_for_zone(run, zone, step.within_seconds)
         seconds = max(host.switch_seconds for host in activation.hosts)
         done.detail = f"{zone} answers; rename and reload took {seconds * 1000:.0f} ms, new workers serve"
+
+
+def undo_of(original: GatewayConfig) -> Undo:
+    """Return the undo of a switch."""
+    hashes = {config.host: config.sha256 for config in original.hosts}
+    return Undo("gateway.restore", "", "put the original gateway config back", hashes)
 
 
 def wait_for_zone(run: Run, zone: str, within: float) -> None:

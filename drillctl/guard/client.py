@@ -1,0 +1,155 @@
+"""The guard of one host, as drillctl speaks to it: install, acquire, register, strike, renew, undo, release."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from drillctl.errors import CommandFailed
+from drillctl.guard.lease import Held, Holding, Lease, Order, StaleLease, parse
+
+if TYPE_CHECKING:
+    from drillctl.hosts.transport import Completed, Transport
+
+TIMEOUT = 30.0
+"""Seconds for one command; it may have to wait for an undo that the guard is at."""
+
+_HELD, _STALE, _OUTSTANDING = 75, 76, 77
+
+_INSTALL = """
+set -eu
+umask 077
+if [ "$(id -u)" = 0 ]; then folder=/var/lib/drillctl/$1; else folder=$HOME/.drillctl/$1; fi
+mkdir -p -- "$folder"
+new=$folder/.guard.$$
+trap 'rm -f -- "$new"' EXIT
+cat > "$new"
+sum=$(sha256sum < "$new")
+[ "${sum%% *}" = "$2" ] || { echo "the guard did not arrive whole" >&2; exit 1; }
+if cmp -s -- "$new" "$folder/guard.sh"; then :; else
+    sync -- "$new" 2>/dev/null || sync
+    mv -f -- "$new" "$folder/guard.sh"
+fi
+printf '%s\\n' "$folder"
+"""
+
+_SHOW = """
+if [ "$(id -u)" = 0 ]; then folder=/var/lib/drillctl/$1; else folder=$HOME/.drillctl/$1; fi
+if [ -e "$folder/guard.sh" ]; then sh "$folder/guard.sh" "$folder" show; else echo 'state free'; fi
+printf 'folder %s\\n' "$folder"
+"""
+
+
+def program() -> bytes:
+    """Return the guard's program, a constant of this version of drillctl."""
+    return (resources.files("drillctl.guard") / "guard.sh").read_bytes()
+
+
+class GuardClient:
+    """The guard of one host. Methods raise HostError, StaleLease or Held; `renew` and `strike` are safe to repeat.
+
+    Commands go over channels of their own, so that those prepared for the switch stay for the switch.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self.host = transport.host
+        self._transport = transport.beside()
+        self._folder = ""
+        self.lease: Lease | None = None
+
+    def install(self) -> str:
+        """Put the program on the host, unless exactly it is there; return the guard's folder.
+
+        Raises CommandFailed with what was there untouched.
+        """
+        content = program()
+        digest = hashlib.sha256(content).hexdigest()
+        self._folder = self._transport.script(
+            "installing the guard", _INSTALL, self.host, digest, stdin=content, privileged=True
+        ).text
+        return self._folder
+
+    def acquire(self, run: str, owner: str, ttl: int, memory: bytes = b"") -> Lease:
+        """Take the lease for a run, with an epoch higher than any before; `ttl` is in seconds.
+
+        `memory` is how the service is started again where no supervisor does it; the guard keeps it in memory only.
+        Raises Held when another run holds it, or left something undone.
+        """
+        folder = self._folder or self.install()
+        done = self._say("acquire", run, owner, str(ttl), stdin=memory)
+        if self._gone(done):
+            # A guard that has just finished removes itself.
+            folder = self.install()
+            done = self._say("acquire", run, owner, str(ttl), stdin=memory)
+        if done.exit_code == _HELD:
+            raise Held(parse(self.host, done.text))
+        self._check(done, "acquire")
+        self.lease = Lease(self.host, folder, int(done.text.removeprefix("epoch ")), ttl)
+        return self.lease
+
+    def register(self, order: Order) -> None:
+        """Have an undo written down and synced; the same id takes the place of the one before."""
+        done = self._say("register", self._epoch(), order.id, order.kind, *order.arguments, stdin=order.kept)
+        self._check(done, "register")
+
+    def strike(self, order_id: str) -> None:
+        """Strike an undo out; one that is not there is fine."""
+        self._check(self._say("strike", self._epoch(), order_id), "strike")
+
+    def renew(self, timeout: float = TIMEOUT) -> None:
+        """Make the lease last its whole time from now on."""
+        self._check(self._say("renew", self._epoch(), timeout=timeout), "renew")
+
+    def undo(self) -> Holding:
+        """Have everything that is outstanding undone, last first; return what the guard holds then."""
+        done = self._say("undo", self._epoch(), timeout=60.0)
+        if done.exit_code != _OUTSTANDING:
+            self._check(done, "undo")
+        return self.show()
+
+    def release(self) -> None:
+        """Give the lease back. Raises CommandFailed while undos are outstanding."""
+        self._check(self._say("release", self._epoch()), "release")
+        self.lease, self._folder = None, ""
+
+    def break_lease(self, run: str, *, forget: bool) -> Holding:
+        """End the lease of exactly this run and have it undone; `forget` drops what is outstanding instead."""
+        if not self._folder:
+            self.show()
+        done = self._say("break", run, *(["forget"] if forget else []), timeout=60.0)
+        self._check(done, "break")
+        return parse(self.host, done.text)
+
+    def show(self) -> Holding:
+        """Return what the guard holds; a host without a guard holds nothing."""
+        done = self._transport.script("asking the guard", _SHOW, self.host, timeout=TIMEOUT, privileged=True)
+        text, _, folder = done.text.rpartition("folder ")
+        self._folder = self._folder or folder
+        return parse(self.host, text)
+
+    def _epoch(self) -> str:
+        if self.lease is None:
+            raise StaleLease("this run has no lease there", host=self.host)
+        return str(self.lease.epoch)
+
+    def _say(self, *words: str, stdin: bytes = b"", timeout: float = TIMEOUT) -> Completed:
+        argv = ["sh", f"{self._folder}/guard.sh", self._folder, *words]
+        return self._transport.run(argv, stdin=stdin, timeout=timeout, check=False, privileged=True)
+
+    def _check(self, done: Completed, command: str) -> None:
+        """Raise for an exit code that is not 0."""
+        if done.exit_code == 0:
+            return
+        gone = self._gone(done)
+        if done.exit_code == _STALE or gone:
+            raise StaleLease(
+                "the lease is not this run's any more: " + ("the guard is gone" if gone else done.complaint),
+                host=self.host,
+                hint="the guard undoes, or has undone, what this run did there; `drillctl lease show` tells",
+            )
+        raise CommandFailed(f"the guard's `{command}` failed: {done.complaint}", host=self.host)
+
+    def _gone(self, done: Completed) -> bool:
+        """Tell whether the guard has removed itself because it holds nothing: dash says 2 then, other shells 127."""
+        return done.exit_code in {2, 127} and b"guard.sh" in done.stderr

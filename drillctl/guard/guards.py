@@ -1,0 +1,204 @@
+"""The guards of all hosts of one run: leases taken together, undos registered, heartbeats, leases given back."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Self
+
+from drillctl.errors import Aborted, DrillctlError, HostError
+from drillctl.guard import orders
+from drillctl.guard.client import GuardClient
+from drillctl.guard.lease import StaleLease
+from drillctl.hosts.fleet import each
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from drillctl.guard.lease import Order
+    from drillctl.hosts.fleet import Fleet
+    from drillctl.inventory import Host, Inventory
+
+BEATS_PER_TTL = 4
+"""How often a lease is renewed within its time."""
+
+
+def owner() -> str:
+    """Return who this is, for others to read: user, machine, pid."""
+    return f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
+
+
+def clock() -> float:
+    """Return seconds of a clock that goes on while the machine sleeps, as the guards' clock does."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Guards:
+    """One guard per host. `ttl` is in seconds: without a heartbeat for so long, the guards undo by themselves."""
+
+    def __init__(self, inventory: Inventory, fleet: Fleet, run_id: str, ttl: int) -> None:
+        self.ttl = ttl
+        self._inventory = inventory
+        self._run_id = run_id
+        self._hosts: dict[str, Host] = {host.name: host for host in inventory.hosts}
+        self._clients = {name: GuardClient(fleet[name]) for name in self._hosts}
+        self._registered: dict[str, dict[str, Order]] = {name: {} for name in self._hosts}
+        self._renewed: dict[str, float] = {}
+        self._beats: list[threading.Thread] = []
+        self._stop = threading.Event()
+        self._quiet = threading.Event()
+        self._on_lost: Callable[[str], None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def acquire(self, *, again: bool) -> None:
+        """Take the lease on every host: the gateways first, by name, so that of two drills one gets them all.
+
+        `again`: for a run that had it before; what the guards hold for it is taken over. Raises Held, or the error of
+        a host; what was taken is given back then, and nothing else was changed.
+        """
+        gateways = sorted(host.name for host in self._inventory.gateway.hosts)
+        zones = [host for name, host in self._hosts.items() if name not in gateways]
+        memories = {host.name: orders.memory(self._inventory, host) for host in zones}
+
+        def take(name: str) -> None:
+            at = clock()
+            self._clients[name].acquire(self._run_id, owner(), self.ttl, memories.get(name, b""))
+            self._renewed[name] = at
+
+        try:
+            for name in gateways:
+                take(name)
+            each(zones, lambda host: take(host.name))
+            if again:
+                each(self._hosts.values(), lambda host: self._adopt(host.name))
+        except DrillctlError:
+            self._give_back()
+            raise
+
+    def register(self, wanted: Mapping[str, Order]) -> None:
+        """Have undos written down on their hosts. One that is there already costs nothing.
+
+        Raises Aborted when a lease is not ours any more, HostError when a guard cannot be told.
+        """
+        new = [host for host in wanted if self._registered[host].get(wanted[host].id) != wanted[host]]
+
+        def register(host: Host) -> None:
+            order = wanted[host.name]
+            at = clock()
+            try:
+                self._clients[host.name].register(order)
+            except StaleLease as error:
+                raise Aborted(error.message, host=error.host, hint=error.hint) from None
+            self._registered[host.name][order.id] = order
+            self._renewed[host.name] = at
+
+        each([self._hosts[name] for name in new], register)
+
+    def strike(self, order_id: str, hosts: Iterable[str]) -> None:
+        """Strike an undo out on hosts. A lease that ran out is fine: then its guard has undone it. Raises HostError."""
+
+        def strike(host: Host) -> None:
+            if order_id in self._registered[host.name]:
+                with contextlib.suppress(StaleLease):
+                    self._clients[host.name].strike(order_id)
+                del self._registered[host.name][order_id]
+
+        each([self._hosts[name] for name in hosts], strike)
+
+    def release(self) -> None:
+        """Strike what is still registered and give every lease back. Raises HostError; the others are given back.
+
+        For the end of a run that has put everything back, and has seen that it is so.
+        """
+        self._stop_beats()
+
+        def release(host: Host) -> None:
+            client, registered = self._clients[host.name], self._registered[host.name]
+            if client.lease is None:
+                return
+            try:
+                for order_id in list(registered):
+                    client.strike(order_id)
+                    del registered[order_id]
+                client.release()
+            except StaleLease:
+                client.lease = None
+
+        each(self._hosts.values(), release)
+
+    def start_beats(self, on_lost: Callable[[str], None]) -> None:
+        """Renew every lease from threads of their own; `on_lost` is told, once a host, why contact was lost."""
+        self._on_lost = on_lost
+        for name in self._hosts:
+            thread = threading.Thread(target=self._beat, args=(name,), name=f"heartbeat {name}", daemon=True)
+            self._beats.append(thread)
+            thread.start()
+
+    def quiet(self, wanted: bool) -> None:
+        """While it matters that hosts do nothing else, renew only when half of the time has gone by."""
+        (self._quiet.set if wanted else self._quiet.clear)()
+
+    def check(self) -> None:
+        """Raise Aborted unless every lease is ours for sure: a drill that was frozen must not go on when it wakes."""
+        late = [name for name, at in self._renewed.items() if clock() - at >= self.ttl]
+        if late:
+            raise Aborted(
+                f"the lease on {', '.join(late)} was not renewed for {self.ttl} s: the guard there undoes by itself",
+                hint="was this machine asleep, or is it too busy?",
+            )
+
+    def close(self) -> None:
+        """Stop the heartbeats. Leases that were not given back run out, and their guards undo what is left."""
+        self._stop_beats()
+
+    def _adopt(self, name: str) -> None:
+        """Remember what the guard holds already under this run's lease."""
+        for order in self._clients[name].show().orders:
+            self._registered[name][order.id] = order
+
+    def _beat(self, name: str) -> None:
+        """Renew one host's lease until told to stop; report when it was lost, or not renewed for half its time."""
+        pause = self.ttl / BEATS_PER_TTL
+        reported = False
+        while not self._stop.wait(pause):
+            if self._quiet.is_set() and clock() - self._renewed[name] < self.ttl / 2:
+                continue
+            at = clock()
+            try:
+                self._clients[name].renew(timeout=max(2.0, pause))
+                self._renewed[name] = at
+                reported = False
+            except HostError as error:
+                gone = isinstance(error, StaleLease)
+                if self._stop.is_set():
+                    return
+                if not reported and (gone or clock() - self._renewed[name] > self.ttl / 2) and self._on_lost:
+                    self._on_lost(f"lost contact with the guard: {error}")
+                    reported = True
+                if gone:
+                    return
+
+    def _stop_beats(self) -> None:
+        self._stop.set()
+        for thread in self._beats:
+            thread.join(timeout=5.0)
+        self._beats.clear()
+
+    def _give_back(self) -> None:
+        """Give back what was just taken; an error here would hide the one that matters."""
+        for name, client in self._clients.items():
+            if client.lease is not None:
+                try:
+                    client.release()
+                except HostError:
+                    client.lease = None
+            self._renewed.pop(name, None)

@@ -1,0 +1,95 @@
+"""Undos as the guards of their hosts get them (pure): which host, which id, which arguments.
+
+The id of an order is the kind of its undo: a run has at most one of each kind on a host. A `service.stop` has no
+order: a server that a vanished drill started may go on running, as after a drill that came to its end.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from drillctl.errors import NotStarted
+from drillctl.guard.lease import Order
+from drillctl.hosts.systemd import hold_of
+from drillctl.inventory import SystemdStart
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from drillctl.gateway.gateway import GatewayConfig, Staged
+    from drillctl.inventory import Host, Inventory
+    from drillctl.undo import Undo
+
+
+def hosts_of(inventory: Inventory, undo: Undo) -> tuple[str, ...]:
+    """Return the names of the hosts whose guards hold an undo."""
+    if undo.kind == "service.stop":
+        return ()
+    return (undo.host,) if undo.host else tuple(host.name for host in inventory.gateway.hosts)
+
+
+def revive(inventory: Inventory) -> Order:
+    """Return the order that starts a killed server again."""
+    start = inventory.service.start
+    if isinstance(start, SystemdStart):
+        return Order("service.revive", "service.revive", ("systemd", start.unit, hold_of(start.unit)))
+    return Order("service.revive", "service.revive", ("process",))
+
+
+def discard(places: Mapping[str, tuple[str, ...]]) -> dict[str, Order]:
+    """Return, by host, the orders that remove staged files."""
+    return {host: Order("gateway.discard", "gateway.discard", paths) for host, paths in places.items()}
+
+
+def restore(inventory: Inventory, original: GatewayConfig, staged: Staged | None) -> dict[str, Order]:
+    """Return, by host, the orders that put the original config back once the primary answers."""
+    health = inventory.service.paths.health
+    urls = tuple(f"http://{_with_port(inventory, host)}{health}" for host in inventory.zone("primary").hosts)
+    candidates = {host.host: host.sha256 for host in staged.hosts} if staged else {}
+    return {
+        config.host: Order(
+            "gateway.restore",
+            "gateway.restore",
+            (
+                config.resolved,
+                config.sha256,
+                f"{config.mode:o}",
+                config.owner,
+                candidates.get(config.host, config.sha256),
+                shlex.join(inventory.gateway.reload),
+                *urls,
+            ),
+            config.content,
+        )
+        for config in original.hosts
+    }
+
+
+def memory(inventory: Inventory, host: Host) -> bytes:
+    """Return how a host's process service is started, for the guard to remember; empty for a systemd unit.
+
+    Lines: pidfile, working folder, log, number of words, the words of the command, then NAME=value of its environment.
+    Raises NotStarted when a word holds a newline.
+    """
+    start = inventory.service.start
+    if isinstance(start, SystemdStart):
+        return b""
+    pidfile = host.pidfile or start.pidfile or ""
+    words = [*([start.interpreter] if start.interpreter else []), *start.command]
+    variables = [f"{name}={value}" for name, value in sorted(inventory.environment_of(host).items())]
+    log = host.log or start.log or f"{pidfile}.log"
+    lines = [pidfile, start.working_folder, log, str(len(words)), *words, *variables]
+    if any("\n" in line for line in lines):
+        raise NotStarted(
+            "a word of service.start.command holds a newline, which the guard cannot remember",
+            host=host.name,
+            hint="put such a script into a file and name that",
+            state="nothing was changed",
+        )
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _with_port(inventory: Inventory, host: Host) -> str:
+    upstream = inventory.upstream(host)
+    return upstream if upstream.rpartition(":")[2].isdigit() else f"{upstream}:{inventory.port(host)}"

@@ -1,0 +1,239 @@
+"""Putting back what vanished drills left, from what the guards hold alone: no journal, from any machine.
+
+The zone hosts first, because the gateway only goes back to a zone that answers; then the gateways; then it is verified
+as at the end of a drill. Every part goes on when another one fails, and all of it is safe to repeat.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from drillctl import survey
+from drillctl.errors import DrillctlError, GatewayError, HostError
+from drillctl.gateway.nginx import NginxGateway
+from drillctl.guard import orders
+from drillctl.guard.client import GuardClient
+from drillctl.guard.guards import owner
+from drillctl.guard.lease import MEANING, Held, Holding
+from drillctl.hosts import fleet as fleets
+from drillctl.hosts.service import manager_of
+from drillctl.overview import serving_zone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from drillctl.hosts.fleet import Fleet
+    from drillctl.interrupt import Interrupt
+    from drillctl.inventory import Host, Inventory
+
+TTL = 120
+"""Seconds after which a guard goes on by itself, should this recovery be killed as well."""
+
+READY = 120.0
+"""Seconds within which a revived server must be ready."""
+
+SWITCH = 30.0
+"""Seconds within which the gateway must serve by its original config."""
+
+
+@dataclass
+class Recovered:
+    """What the guards held, by host; what was done, and what could not be put back, in words."""
+
+    holdings: dict[str, Holding] = field(default_factory=dict)
+    done: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    @property
+    def found(self) -> bool:
+        """Tell whether any guard held anything."""
+        return any(holding.state != "free" for holding in self.holdings.values())
+
+
+def look(inventory: Inventory) -> dict[str, Holding | DrillctlError]:
+    """Return what each host's guard holds, or why it could not be asked. Changes nothing."""
+    fleet, errors = fleets.connect_all(inventory)
+    with fleet:
+        return {**errors, **_look(inventory, fleet)}
+
+
+def in_words(holding: Holding) -> list[str]:
+    """Say what a guard holds, in lines for a person."""
+    lines = [f"{holding.host}: {holding.state}, {MEANING[holding.state]}"]
+    if holding.state == "free":
+        return lines
+    lines[0] += f": {holding.run}, by {holding.owner}, since {holding.since}"
+    if holding.state == "held":
+        lines[0] += f", until {holding.until} unless it is renewed"
+    lines += [f"  to undo: {order.kind} {' '.join(order.arguments[:2])}".rstrip() for order in holding.orders]
+    lines += [f"  its log: {line}" for line in holding.log]
+    return lines
+
+
+def carry_out(inventory: Inventory, interrupt: Interrupt, say: Callable[[str], None]) -> Recovered:
+    """Put back what the guards hold. Raises Held, with nothing changed, when one is renewed: that drill still runs."""
+    recovered = Recovered()
+    fleet, errors = fleets.connect_all(inventory)
+    with fleet:
+        recovered.left += [f"{error}; its guard undoes by itself" for error in errors.values()]
+        clients = {name: GuardClient(transport) for name, transport in fleet.transports.items()}
+        for name, found in _look(inventory, fleet).items():
+            if isinstance(found, Holding):
+                recovered.holdings[name] = found
+                for line in in_words(found) if found.state != "free" else ():
+                    say(line)
+            else:
+                recovered.left.append(str(found))
+        if not recovered.found:
+            return recovered
+        for name, holding in recovered.holdings.items():
+            if holding.state == "held":
+                recovered.holdings[name] = _outlast(clients[name], holding, interrupt, say)
+        one = _Recovery(inventory, fleet, clients, recovered, interrupt, say)
+        for host in (h for role in ("primary", "standby") for h in inventory.zone(role).hosts):
+            one.attempt(host, one.revive)
+        for host in inventory.gateway.hosts:
+            one.attempt(host, one.restore)
+        one.verify()
+    return recovered
+
+
+def _look(inventory: Inventory, fleet: Fleet) -> dict[str, Holding | DrillctlError]:
+    def ask(host: Host) -> Holding | DrillctlError:
+        try:
+            return GuardClient(fleet[host]).show()
+        except HostError as error:
+            return error
+
+    return fleets.each([host for host in inventory.hosts if host.name in fleet.transports], ask)
+
+
+def _outlast(client: GuardClient, held: Holding, interrupt: Interrupt, say: Callable[[str], None]) -> Holding:
+    """Wait until a lease runs out, and return what is held then. Raises Held when it is renewed meanwhile."""
+    say(f"{held.host}: waiting up to {held.remaining + 1} s: a drill that still runs would renew its lease by then")
+    last = held
+    while last.state == "held":
+        interrupt.sleep(1.0)
+        now = client.show()
+        if now.state == "held" and now.remaining > last.remaining:
+            raise Held(now)
+        last = now
+    return last
+
+
+class _Recovery:
+    def __init__(
+        self,
+        inventory: Inventory,
+        fleet: Fleet,
+        clients: dict[str, GuardClient],
+        recovered: Recovered,
+        interrupt: Interrupt,
+        say: Callable[[str], None],
+    ) -> None:
+        self.inventory = inventory
+        self.fleet = fleet
+        self.clients = clients
+        self.recovered = recovered
+        self.interrupt = interrupt
+        self.say = say
+
+    def attempt(self, host: Host, work: Callable[[Host, GuardClient], None]) -> None:
+        """Take over one host's lease, put back what it holds, and give it back. Its trouble is noted, not raised."""
+        holding = self.recovered.holdings.get(host.name)
+        if holding is None or holding.state == "free":
+            return
+        client = self.clients[host.name]
+        try:
+            # It may have been undone, and the lease freed, while this recovery waited.
+            now = client.show()
+            if now.state == "free":
+                self.done(host, "its guard has put everything back by itself")
+                return
+            client.install()
+            memory = b"" if self.inventory.zone_of(host.name) is None else orders.memory(self.inventory, host)
+            client.acquire(now.run, owner(), TTL, memory)
+            work(host, client)
+            client.release()
+        except DrillctlError as error:
+            self.recovered.left.append(str(error) if error.host else f"{host.name}: {error}")
+
+    def done(self, host: Host, what: str) -> None:
+        """Note what was put back."""
+        self.recovered.done.append(f"{host.name}: {what}")
+        self.say(f"{host.name}: {what}")
+
+    def revive(self, host: Host, client: GuardClient) -> None:
+        """Start a killed server, from the inventory: of a process, a guard that was restarted knows no command."""
+        holding = client.show()
+        if holding.order("service.revive") is None:
+            return
+        manager_of(self.inventory, host, self.fleet[host]).revive()
+        begun = time.monotonic()
+        self._wait_ready(host)
+        client.strike("service.revive")
+        self.done(host, f"its server runs, ready after {time.monotonic() - begun:.1f} s")
+
+    def restore(self, host: Host, client: GuardClient) -> None:
+        """Have the original config put back by the guard, which holds its bytes. Raises GatewayError when it is not."""
+        deadline = time.monotonic() + SWITCH
+        holding = client.show()
+        original = holding.order("gateway.restore")
+        while holding.orders:
+            holding = client.undo()
+            if holding.orders and time.monotonic() > deadline:
+                why = holding.log[-1].partition(" ")[2] if holding.log else "its log says nothing"
+                raise GatewayError(
+                    f"the guard could not put back {', '.join(order.kind for order in holding.orders)}: {why}",
+                    host=host.name,
+                    state="clients are served by where the gateway points now, if at all",
+                    hint="mend that, then run `drillctl recover` again",
+                )
+            if holding.orders:
+                self.interrupt.sleep(1.0)
+        if original is not None:
+            self._same_bytes(host, original.arguments[1])
+        self.done(host, "its config is the original, staged files are gone")
+
+    def verify(self) -> None:
+        """See that the gateway is configured for the primary, and that the primary answers clients."""
+        primary = self.inventory.zone("primary").name
+        gateways = {host.name for host in self.inventory.gateway.hosts}
+        if gateways <= self.fleet.transports.keys():
+            try:
+                config = NginxGateway(self.inventory, self.fleet.transports, "recover").read()
+                if config.configured_zone != primary:
+                    named = config.configured_zone or f"no single zone: {config.reason}"
+                    self.recovered.left.append(f"the gateway is configured for {named}, not for {primary}")
+            except DrillctlError as error:
+                self.recovered.left.append(str(error))
+        deadline = time.monotonic() + SWITCH
+        zone, problem = serving_zone(self.inventory)
+        while zone != primary and time.monotonic() < deadline and not self.recovered.left:
+            self.interrupt.sleep(0.5)
+            zone, problem = serving_zone(self.inventory)
+        if zone != primary:
+            self.recovered.left.append(problem or f"clients are answered by {zone}, not by {primary}")
+
+    def _same_bytes(self, host: Host, sha256: str) -> None:
+        gateway = NginxGateway(self.inventory, self.fleet.transports, "recover")
+        found = gateway.read().host(host.name).sha256
+        if found != sha256:
+            raise GatewayError(f"the config's sha256 is {found}, the original's was {sha256}", host=host.name)
+
+    def _wait_ready(self, host: Host) -> None:
+        deadline = time.monotonic() + READY
+        last = "it does not answer"
+        while time.monotonic() < deadline:
+            try:
+                path = self.inventory.service.paths.health
+                health = survey.read_health(survey.ask(self.inventory, self.fleet, host, path, timeout=2.0))
+                if health.ready:
+                    return
+                last = str(health)
+            except HostError as error:
+                last = error.message
+            self.interrupt.sleep(0.5)
+        raise HostError(f"its server is not ready after {READY:g} s: {last}", host=host.name, hint="look at its log")

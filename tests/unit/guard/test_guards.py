@@ -1,0 +1,242 @@
+"""All guards of a run, with the real program on this machine: taken together, kept alive, given back together."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drillctl.errors import Aborted, CommandFailed
+from drillctl.guard import guards as module
+from drillctl.guard.client import GuardClient, program
+from drillctl.guard.guards import Guards
+from drillctl.guard.lease import Held, Order, StaleLease
+from drillctl.hosts.fleet import Fleet
+from drillctl.hosts.local import LocalTransport
+from drillctl.inventory import Inventory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NOTE = Order("gateway.discard", "gateway.discard", ("/nowhere/.drillctl-x",))
+
+ESTATE = Inventory.model_validate(
+    {
+        "name": "estate",
+        "zones": (
+            {"name": "a", "role": "primary", "failure_domain": "1", "hosts": ({"name": "a-1", "address": "10.0.0.1"},)},
+            {"name": "b", "role": "standby", "failure_domain": "2", "hosts": ({"name": "b-1", "address": "10.0.0.2"},)},
+        ),
+        "service": {
+            "port": 8080,
+            "model": {"path": "/m", "sha256": "0" * 64},
+            "start": {"kind": "systemd", "unit": "inference.service"},
+        },
+        "gateway": {
+            "hosts": ({"name": "g-2", "address": "10.0.0.8"}, {"name": "g-1", "address": "10.0.0.9"}),
+            "url": "http://10.0.0.9",
+            "config": "/etc/nginx/conf.d/a.conf",
+            "upstream": "u",
+        },
+    }
+)
+
+
+class Ordinary(LocalTransport):
+    """This machine as an ordinary user sees it, with a home of the test's own. `said` are the commands."""
+
+    def __init__(self, host: str, home: Path) -> None:
+        super().__init__(host)
+        self.home = home
+        self.said: list[str] = []
+        self.broken = False
+
+    def execute(self, command: str, stdin: bytes, timeout: float) -> tuple[int, bytes, bytes]:
+        self.said.append(command)
+        if self.broken:
+            command = "echo the host is gone >&2; exit 9"
+        prefix = f"export HOME={shlex.quote(str(self.home))} PATH={shlex.quote(str(self.home / 'bin'))}:$PATH; "
+        return super().execute(prefix + command, stdin, timeout)
+
+
+class Hosts:
+    """The hosts of the estate."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "bin").mkdir()
+        identity = folder / "bin" / "id"
+        identity.write_text("#!/bin/sh\necho 1000\n")
+        identity.chmod(0o755)
+        self.transports = {host.name: Ordinary(host.name, folder) for host in ESTATE.hosts}
+        self.made: list[Guards] = []
+
+    def guards(self, run: str, ttl: int = 30) -> Guards:
+        """Return the guards of a run; no lease is taken yet."""
+        self.made.append(Guards(ESTATE, Fleet(ESTATE, self.transports), run, ttl))
+        return self.made[-1]
+
+    def client(self, host: str) -> GuardClient:
+        return GuardClient(self.transports[host])
+
+    def files(self, host: str) -> set[str]:
+        return {path.name for path in (self.folder / ".drillctl" / host).iterdir()}
+
+    def close(self) -> None:
+        for guards in self.made:
+            guards.close()
+        for host in self.transports:
+            # Watches end within a second of the end of their lease.
+            for path in (self.folder / ".drillctl" / host).glob("clock"):
+                path.unlink()
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[Hosts]:
+    made = Hosts(tmp_path)
+    yield made
+    made.close()
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_program_is_replaced_only_when_it_differs(hosts: Hosts) -> None:
+    client = hosts.client("g-1")
+    client.install()
+    path = hosts.folder / ".drillctl" / "g-1" / "guard.sh"
+    assert path.read_bytes() == program()
+    inode = path.stat().st_ino
+    client.install()
+    assert path.stat().st_ino == inode
+    path.write_bytes(b"exit 0\n")
+    client.install()
+    assert path.read_bytes() == program()
+    assert hosts.files("g-1") == {"guard.sh"}
+
+
+def test_leases_are_taken_on_every_host_and_given_back(hosts: Hosts) -> None:
+    guards = hosts.guards("run-1")
+    guards.acquire(again=False)
+    assert {hosts.client(host).show().run for host in hosts.transports} == {"run-1"}
+    guards.release()
+    assert all(hosts.files(host) == {"epoch"} for host in hosts.transports)
+
+
+def test_one_refusal_gives_back_what_was_taken(hosts: Hosts) -> None:
+    other = hosts.client("g-2")
+    other.acquire("theirs", "ann@desk pid 5", 30)
+    with pytest.raises(Held, match=r"g-2: another drill holds the lease: theirs, by ann@desk pid 5, since"):
+        hosts.guards("ours").acquire(again=False)
+    assert hosts.client("g-1").show().state == "free"
+    assert hosts.client("a-1").show().state == "free"
+    assert other.show().run == "theirs"
+
+
+def test_gateways_come_first_by_name(hosts: Hosts) -> None:
+    hosts.client("g-1").acquire("theirs", "ann", 30)
+    with pytest.raises(Held):
+        hosts.guards("ours").acquire(again=False)
+    for host in ("g-2", "a-1", "b-1"):
+        assert not any("acquire" in command for command in hosts.transports[host].said), host
+
+
+def test_an_undo_that_is_registered_already_costs_nothing(hosts: Hosts) -> None:
+    guards = hosts.guards("run-1")
+    guards.acquire(again=False)
+    guards.register({"g-1": NOTE})
+    said = len(hosts.transports["g-1"].said)
+    guards.register({"g-1": NOTE})
+    assert len(hosts.transports["g-1"].said) == said
+    assert hosts.client("g-1").show().orders == (NOTE,)
+    guards.strike("gateway.discard", ["g-1", "g-2"])
+    assert hosts.client("g-1").show().orders == ()
+
+
+def test_heartbeats_keep_the_leases(hosts: Hosts) -> None:
+    guards = hosts.guards("run-1", ttl=2)
+    guards.acquire(again=False)
+    guards.register({"g-1": NOTE})
+    guards.start_beats(lambda why: pytest.fail(why))
+    time.sleep(5)
+    assert hosts.client("g-1").show().state == "held"
+    guards.check()
+    guards.release()
+
+
+def test_without_heartbeats_the_guards_free_themselves(hosts: Hosts) -> None:
+    guards = hosts.guards("run-1", ttl=1)
+    guards.acquire(again=False)
+    guards.register({"g-1": NOTE})
+    guards.close()
+    until(lambda: all(hosts.files(host) == {"epoch"} for host in hosts.transports))
+    with pytest.raises(Aborted, match="was not renewed for 1 s"):
+        guards.check()
+    # What comes too late is no error where the guard has done it already, and one where something would be changed.
+    guards.strike("gateway.discard", ["g-1"])
+    with pytest.raises(Aborted, match="not this run's any more"):
+        guards.register({"g-1": NOTE})
+    guards.release()
+
+
+@pytest.mark.parametrize("how", ["taken over", "unreachable"])
+def test_a_lost_guard_is_reported_once(hosts: Hosts, how: str) -> None:
+    guards = hosts.guards("run-1", ttl=4)
+    guards.acquire(again=False)
+    lost: list[str] = []
+    guards.start_beats(lost.append)
+    if how == "taken over":
+        hosts.client("a-1").acquire("run-1", "somebody else", 30)
+    else:
+        hosts.transports["a-1"].broken = True
+    until(lambda: bool(lost))
+    time.sleep(2)
+    assert len(lost) == 1
+    assert "a-1" in lost[0]
+    assert "lost contact" in lost[0]
+
+
+def test_a_run_takes_over_what_it_left_and_gives_that_back(hosts: Hosts) -> None:
+    first = hosts.guards("run-1")
+    first.acquire(again=False)
+    first.register({"g-1": NOTE})
+    second = hosts.guards("run-1")
+    second.acquire(again=True)
+    with pytest.raises(StaleLease):
+        first._clients["g-1"].renew()
+    second.strike("gateway.discard", ["g-1"])
+    second.release()
+    assert hosts.client("g-1").show().state == "free"
+
+
+def test_a_lease_with_outstanding_undos_is_not_given_back(hosts: Hosts) -> None:
+    client = hosts.client("g-1")
+    client.acquire("run-1", "me", 30)
+    client.register(NOTE)
+    with pytest.raises(CommandFailed, match="outstanding"):
+        client.release()
+    assert client.undo().orders == ()
+    client.release()
+
+
+def test_renewals_wait_while_hosts_should_be_quiet(hosts: Hosts) -> None:
+    guards = hosts.guards("run-1", ttl=8)
+    guards.acquire(again=False)
+    guards.quiet(True)
+    guards.start_beats(lambda why: pytest.fail(why))
+    time.sleep(3)
+    assert not any(" renew 1" in command for command in hosts.transports["g-1"].said)
+    until(lambda: any(" renew 1" in command for command in hosts.transports["g-1"].said), 5)
+    guards.release()
+
+
+def test_the_clock_of_the_lease_counts_sleep() -> None:
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    assert module.clock() == pytest.approx(uptime, abs=0.5)
