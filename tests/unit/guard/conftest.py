@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,18 +105,23 @@ class Guard:
     def kill_watch(self) -> None:
         """Kill the watch, so that only what the test calls acts."""
         wait_for(lambda: bool(self.watches()))
-        for pid in self.watches():
-            os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not self.watches())
+        # More than once: a look at /proc can catch a child of the watch and miss the watch itself, just started.
+        quiet = 0
+        while quiet < 3:
+            quiet = 0 if self.end() else quiet + 1
+            time.sleep(0.02)
+
+    def end(self) -> bool:
+        """Kill the processes of the guard; tell whether there were any."""
+        found = self.watches()
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(found)
 
     def files(self) -> set[str]:
         """Return the names of what lies in the folder."""
         return {path.name for path in self.folder.iterdir()}
-
-    def close(self) -> None:
-        """End what may still run."""
-        for pid in self.watches():
-            os.kill(pid, signal.SIGKILL)
 
 
 def wait_for(condition: Callable[[], bool], timeout: float = 20) -> None:
@@ -134,7 +140,7 @@ def guard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Guard]:
         pytest.skip(f"there is no {shell[0]} here")
     made = Guard(tmp_path, shell)
     yield made
-    made.close()
+    made.end()
 
 
 @pytest.fixture
@@ -142,7 +148,7 @@ def any_guard(tmp_path: Path) -> Iterator[Guard]:
     """A guard, by the system's own shell: for what does not hang on the shell."""
     made = Guard(tmp_path, ["sh"])
     yield made
-    made.close()
+    made.end()
 
 
 class Zone:
