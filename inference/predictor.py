@@ -9,17 +9,14 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load
 
-from inference.errors import CheckpointError, DeviceError
+from inference.errors import DeviceError
+from inference.network import build, torchvision_version
 from inference.preprocess import FORMATS, pixels
-from inference.resnest import ResNeSt, ResNeStShape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
     from inference.settings import DeviceChoice
 
 DEFAULT_BATCH: Final = {"cpu": 1, "cuda": 16}
-_NAMED: Final = 5  # how many wrong tensors a message names
 
 
 class Predictor:
@@ -50,7 +46,7 @@ class Predictor:
         self.top_k = min(top_k, self.description.card.classes)
         self._how = self.description.card.preprocess()
         _make_deterministic(threads)
-        model = _build(checkpoint)
+        model = build(checkpoint)
         try:
             self._model = model.to(self.device)
             self._mean = torch.tensor(self._how.mean, device=self.device).view(1, 3, 1, 1)
@@ -101,7 +97,9 @@ class Predictor:
         """Return the part of the environment fingerprint that PyTorch knows."""
         cuda = self.device.type == "cuda"
         return {
+            **self.description.facts(),
             "torch": torch.__version__,
+            "torchvision": torchvision_version(self.description.card),
             "device": self.device.type,
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version() if cuda else None,  # type: ignore[no-untyped-call]
@@ -125,61 +123,6 @@ class Predictor:
                 {"index": i, "label": labels[i], "logit": logits[i].item(), "score": scores[i].item()} for i in order
             ]
         }
-
-
-@dataclass(frozen=True)
-class _Misfit:
-    missing: list[str]
-    unexpected: list[str]
-    shapes: list[str]
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.shapes)
-
-    def __str__(self) -> str:
-        parts = (
-            ("missing", self.missing),
-            ("not in the architecture", self.unexpected),
-            ("of another shape or type", self.shapes),
-        )
-        return "; ".join(
-            f"{len(names)} {what} ({', '.join(names[:_NAMED])}{', …' if len(names) > _NAMED else ''})"
-            for what, names in parts
-            if names
-        )
-
-
-def _build(checkpoint: Checkpoint) -> ResNeSt:
-    description = checkpoint.description
-    try:
-        state = load(checkpoint.weights)
-    except SafetensorError as error:
-        raise CheckpointError(f"{description.path} is not a readable safetensors file: {error}.") from error
-    architecture = description.card.architecture
-    shape = ResNeStShape(architecture.blocks, architecture.stem_width, architecture.width)
-    with torch.device("meta"):
-        model = ResNeSt(shape, description.card.classes)
-    wanted = model.state_dict()
-    misfit = _Misfit(
-        missing=[name for name in wanted if name not in state],
-        unexpected=[name for name in state if name not in wanted],
-        shapes=[
-            f"{name} {_describe(state[name])} instead of {_describe(tensor)}"
-            for name, tensor in wanted.items()
-            if name in state and _describe(state[name]) != _describe(tensor)
-        ],
-    )
-    if misfit:
-        raise CheckpointError(f"{description.path} does not fit the architecture of its model.json: tensors {misfit}.")
-    # Copied into memory that PyTorch aligned, not used where it lies: some CPU kernels choose by alignment, and with it
-    # the last bits of an answer would depend on where a process happened to put the file.
-    model = model.to_empty(device="cpu")
-    model.load_state_dict(state, strict=True)
-    return model.eval()
-
-
-def _describe(tensor: torch.Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')}{tuple(tensor.shape)}"
 
 
 def _choose(device: DeviceChoice) -> torch.device:

@@ -29,7 +29,7 @@ def predictor_of(checkpoint: Checkpoint, *, batch_size: int = 1, top_k: int = 5)
 
 
 def with_weights(checkpoint: Checkpoint, change: Callable[[dict[str, torch.Tensor]], object]) -> Checkpoint:
-    state = load(checkpoint.weights)
+    state = load(bytes(checkpoint.weights))
     change(state)
     return dataclasses.replace(checkpoint, weights=save(state))
 
