@@ -116,12 +116,12 @@ def _refuse_misfits(checkpoint: Checkpoint, state: Mapping[str, Tensor], wanted:
     missing = [name for name in wanted if name not in state and not name.endswith(_COUNTER)]
     unexpected = [name for name in state if name not in wanted]
     differing = [name for name in wanted if name in state and _describe(state[name]) != _describe(wanted[name])]
-    outputs = {
-        len(state[name]) for name in differing if _other_outputs(state[name], wanted[name], len(description.labels))
-    }
-    if len(outputs) == 1 and not missing and not unexpected:
+    labels = len(description.labels)
+    outputs = {len(state[name]) for name in differing if _other_outputs(state[name], wanted[name], labels)}
+    whole = any(wanted[name].ndim > 1 for name in differing)  # a matrix, not its bias alone
+    if len(outputs) == 1 and whole and not missing and not unexpected:
         raise CheckpointError(
-            f"{description.labels_path} has {len(description.labels)} labels, but the classifier in {description.path} "
+            f"{description.labels_path} has {labels} labels, but the classifier in {description.path} "
             f"has {outputs.pop()} outputs ({', '.join(differing[:_NAMED])}): they are not of the same model."
         )
     misfit = _Misfit(
