@@ -66,13 +66,11 @@ class _Loading:
         event(logging.ERROR, "failed", reason=reason)
 
     def _load(self) -> None:
-        from inference.checkpoint import read_checkpoint
         from inference.identity import fingerprint
+        from inference.model_source import obtain_model
 
         settings, readiness = self._settings, self._readiness
-        checkpoint = read_checkpoint(
-            settings.model_path, settings.model_sha256, lambda share: readiness.advance(share * _READ)
-        )
+        checkpoint = obtain_model(settings, lambda share: readiness.advance(share * _READ))
         event(logging.INFO, "model read", path=checkpoint.description.path, sha256=checkpoint.description.sha256)
         from inference.batching import BatchWorker
         from inference.predictor import Predictor
