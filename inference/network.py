@@ -11,6 +11,7 @@ import io
 import math
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -53,15 +54,16 @@ def build(checkpoint: Checkpoint) -> nn.Module:
     """
     card = checkpoint.description.card
     state = tensors(checkpoint)
-    model = _empty(card, frozenset(state))
-    _refuse_misfits(checkpoint, state, model.state_dict())
-    for name, wanted in model.state_dict().items():
-        if name not in state:
-            state[name] = torch.zeros_like(wanted, device="cpu")
+    model = _network(card, frozenset(state))
+    wanted = model.state_dict()
+    _refuse_misfits(checkpoint, state, wanted)
     # Some CPU kernels choose by alignment: without a fixed one, the last bits of an answer would depend on where a
     # process, or a format, happened to put the weights.
-    aligned = {name: tensor if tensor.data_ptr() % ALIGNMENT == 0 else tensor.clone() for name, tensor in state.items()}
-    model.load_state_dict(aligned, strict=True, assign=True)
+    for name, like in wanted.items():
+        tensor = state.get(name, torch.zeros(like.shape, dtype=like.dtype))
+        wanted[name] = tensor if tensor.data_ptr() % ALIGNMENT == 0 else tensor.clone()
+    # Given back in the mapping it came in, which also says of which version each part is: a few networks ask.
+    model.load_state_dict(wanted, strict=True, assign=True)
     return model.requires_grad_(requires_grad=False).eval()
 
 
@@ -141,22 +143,14 @@ def _other_outputs(found: Tensor, wanted: Tensor, labels: int) -> bool:
     return same and len(wanted) == labels != len(found)
 
 
-def _empty(card: ModelCard, names: frozenset[str]) -> nn.Module:
-    """Return the network of a card with no memory behind its tensors; they are all replaced afterwards."""
-    with torch.device("meta"):
-        model = _network(card, names)
-    saved = model.state_dict()
-    if all(name in saved for name, _ in model.named_buffers()):
-        return model
-    # A buffer that is computed and not saved: it must be computed for real.
-    return _network(card, names)
-
-
 def _network(card: ModelCard, names: frozenset[str]) -> nn.Module:
+    """Return the network of a card; its tensors are all replaced afterwards."""
     architecture = card.architecture
     if isinstance(architecture, TorchvisionArchitecture):
+        # With memory behind it: some of torchvision's networks compute with tensors while they are made.
         return _torchvision(architecture, card.classes, names)
-    return ResNeSt(ResNeStShape(architecture.blocks, architecture.stem_width, architecture.width), card.classes)
+    with torch.device("meta"):
+        return ResNeSt(ResNeStShape(architecture.blocks, architecture.stem_width, architecture.width), card.classes)
 
 
 def _torchvision(architecture: TorchvisionArchitecture, classes: int, names: frozenset[str]) -> nn.Module:
@@ -188,7 +182,9 @@ def _torchvision(architecture: TorchvisionArchitecture, classes: int, names: fro
 
 def _unpickle(data: memoryview | bytes, path: Path) -> object:
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of, such as sparse tensors, is refused below
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"(?:GLOBAL|class|function) ([\w.]+)", str(error))
         raise CheckpointError(
