@@ -102,13 +102,7 @@ def _predict(images: list[Path]) -> int:
     from inference.answer import canonical_json
     from inference.predictor import Predictor
 
-    predictor = Predictor(
-        checkpoint,
-        device=settings.device,
-        batch_size=settings.batch_size,
-        threads=settings.threads,
-        top_k=settings.top_k,
-    )
+    predictor = Predictor.from_settings(checkpoint, settings)
     code = EXIT_OK
     for path in paths:
         try:

@@ -59,6 +59,7 @@ _CAN_CHANGE: dict[str, tuple[Effect, str]] = {
     "dtype": ("yes", "another precision rounds differently"),
     "batch_size": ("yes", "another batch shape may pick other kernels"),
     "memory_format": ("yes", "another memory layout picks other kernels"),
+    "cuda_graph": ("rarely", "a recording is used only where it gave the bits of the plain computation"),
     "deterministic": ("yes", "without deterministic algorithms even one host may answer differently twice"),
     "tf32": ("yes", "TF32 keeps 10 bits of the mantissa"),
     "cudnn_benchmark": ("yes", "the algorithm is chosen by timing, so that two hosts may choose differently"),

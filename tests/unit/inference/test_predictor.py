@@ -112,10 +112,10 @@ def test_counters_that_old_files_lack_are_not_missed(checkpoint: Checkpoint, gol
     assert predictor_of(old).predict_image(golden[0]) == predictor_of(checkpoint).predict_image(golden[0])
 
 
-def test_weights_that_compute_no_finite_numbers_are_noticed(checkpoint: Checkpoint) -> None:
+def test_weights_that_compute_no_finite_numbers_are_noticed(checkpoint: Checkpoint, golden: list[Path]) -> None:
     spoilt = with_weights(checkpoint, lambda state: state["conv1.0.weight"].fill_(float("nan")))
     with pytest.raises(DeviceError, match="not finite"):
-        predictor_of(spoilt).warm_up()
+        predictor_of(spoilt).predict_image(golden[0])
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80\x04cos\nsystem\n", b"\xff" * 64])
@@ -143,7 +143,7 @@ def test_a_failing_device_is_told_apart_from_a_bad_image(checkpoint: Checkpoint,
     def fail(*_: object) -> None:
         raise RuntimeError("CUDA error: device-side assert triggered\nlong native trace")
 
-    predictor._model.forward = fail  # type: ignore[assignment]
+    predictor._engine._model.forward = fail  # type: ignore[assignment]
     with pytest.raises(DeviceError) as raised:
         predictor.predict_image(golden[0])
     assert "device-side assert" in str(raised.value)
