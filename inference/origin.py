@@ -276,7 +276,13 @@ def _failures_of_a_bucket(where: str) -> Iterator[None]:
         raise DownloadError(f"{where}: the server's certificate is not trusted.") from None
     except (boto.NoCredentialsError, boto.PartialCredentialsError):
         raise DownloadError(f"{where}: the environment holds no credentials for it.") from None
-    except (boto.HTTPClientError, boto.IncompleteReadError, urllib3.exceptions.HTTPError, OSError) as error:
+    except (
+        boto.ConnectionError,
+        boto.HTTPClientError,
+        boto.IncompleteReadError,
+        urllib3.exceptions.HTTPError,
+        OSError,
+    ) as error:
         raise PassingError(f"{where}: {_kind(error)}") from None
     except boto.BotoCoreError as error:
         raise DownloadError(f"{where}: {type(error).__name__}; look at its endpoint, region and bucket.") from None

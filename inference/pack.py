@@ -38,9 +38,9 @@ def pack(source: Path, destination: Path) -> str:
     """
     if destination.exists():
         raise SettingsError(f"{destination} exists already; name a folder that is still to be made.")
+    checkpoint = read_checkpoint(source, None)
     from inference.network import DTYPES, build
 
-    checkpoint = read_checkpoint(source, None)
     description = checkpoint.description
     state = build(checkpoint).state_dict()
     names: dict[object, Dtype] = {dtype: name for name, dtype in DTYPES.items()}
