@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 WAITS: Final = (0.5, 1, 2, 4, 8, 15, 30)
 """Seconds before each further attempt after one that brought nothing."""
 
-_CHUNK: Final = 1 << 20
+_CHUNK: Final = 256 << 10
 _LARGEST_MANIFEST: Final = 64 * 1024
 _TOTAL: Final = ".total"  # size of the weights in bytes: those who wait show the progress of the one who fetches
 _LOOK_SECONDS: Final = 0.1

@@ -180,6 +180,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         target = urlsplit(newurl)
         if target.scheme != "https":
+            fp.close()
             raise DownloadError(f"{req.host} redirects to {target.scheme or 'nowhere'}:, only https: is followed.")
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         if request is not None and target.netloc != req.host:

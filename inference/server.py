@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 KEEP_ALIVE_SECONDS: Final = 75  # longer than nginx keeps its side (60 s): it must be the gateway that closes idle ones
 
 # Shares of the loading time, for the progress shown; the import of PyTorch takes most of it.
-_READ, _IMPORTED, _BUILT = 0.2, 0.85, 0.95
+_READ, _FETCHED, _IMPORTED, _BUILT = 0.2, 0.8, 0.85, 0.95
+
+_AT_ONCE_SECONDS: Final = 0.05
 
 
 class _Loading:
@@ -72,7 +75,15 @@ class _Loading:
         from inference.model_source import obtain_model
 
         settings, readiness = self._settings, self._readiness
-        checkpoint = obtain_model(settings, lambda share: readiness.advance(share * _READ))
+        read = _FETCHED if settings.model_uri else _READ
+        with ThreadPoolExecutor(1, thread_name_prefix="read") as beside:
+            reading = beside.submit(obtain_model, settings, lambda share: readiness.advance(share * read))
+            # A large model is read and hashed while PyTorch is imported. A small one is there at once, and one that is
+            # refused then ends the process before anything slow was begun.
+            wait([reading], _AT_ONCE_SECONDS)
+            if not reading.done():
+                import torch  # noqa: F401 - what is imported below, without it, takes no time
+            checkpoint = reading.result()
         event(logging.INFO, "model read", path=checkpoint.description.path, sha256=checkpoint.description.sha256)
         from inference.batching import BatchWorker
         from inference.predictor import Predictor

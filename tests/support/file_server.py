@@ -114,7 +114,8 @@ def file_server(folder: Path, workplace: Path) -> Iterator[FileServer]:
     context.load_cert_chain(pem)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that go away are part of the tests
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    # Shaking hands belongs to the connection's own thread, which also closes what comes of a client that refuses.
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     served = FileServer(f"https://127.0.0.1:{server.server_port}", pem, Manners())
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -446,7 +446,7 @@ def test_a_server_fetches_its_model_and_shows_how_far_it_is(
     (origin / "SHA256SUMS").write_text(manifest(origin))
     sha256 = hashlib.sha256((origin / "model.safetensors").read_bytes()).hexdigest()
     with file_server(origin.parent, tmp_path / "web") as slow:
-        slow.manners.seconds_per_mebibyte = 0.5
+        slow.manners.seconds_per_mebibyte = 1
         variables = {
             "MODEL_PATH": "",
             "MODEL_URI": f"{slow.url.replace('://', '://jo:s3cr3tpass@')}/sample?sig=t0k3n",

@@ -27,7 +27,7 @@ def entry(start: int, stop: int, shape: list[int], dtype: str = "U8") -> dict[st
     return {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
 
 
-@pytest.mark.parametrize("size", [0, 1, 4096, (1 << 20) - 1, 1 << 20, (3 << 20) + 5])
+@pytest.mark.parametrize("size", [0, 1, 4096, (16 << 20) - 1, 16 << 20, (33 << 20) + 5])
 def test_a_file_is_read_whole_and_hashed_as_sha256sum_would(tmp_path: Path, size: int) -> None:
     content = random.Random(size).randbytes(size)
     (tmp_path / "f").write_bytes(content)
@@ -42,11 +42,11 @@ def test_a_file_is_read_whole_and_hashed_as_sha256sum_would(tmp_path: Path, size
 @pytest.mark.parametrize("change", [b"", b"ab"])
 def test_a_file_that_changes_its_size_while_it_is_read_is_refused(tmp_path: Path, change: bytes) -> None:
     path = tmp_path / "f"
-    path.write_bytes(bytes(3 << 20))
+    path.write_bytes(bytes(40 << 20))
 
     def meddle(share: float) -> None:
         if share < 0.5:
-            path.write_bytes(change) if not change else path.write_bytes(bytes(3 << 20) + change)
+            path.write_bytes(change) if not change else path.write_bytes(bytes(40 << 20) + change)
 
     with pytest.raises(CheckpointError, match="changed while it was read"):
         read_hashed(path, meddle)
