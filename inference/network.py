@@ -60,7 +60,7 @@ def build(checkpoint: Checkpoint) -> nn.Module:
     # Some CPU kernels choose by alignment: without a fixed one, the last bits of an answer would depend on where a
     # process, or a format, happened to put the weights.
     for name, like in wanted.items():
-        tensor = state.get(name, torch.zeros(like.shape, dtype=like.dtype))
+        tensor = state[name] if name in state else torch.zeros(like.shape, dtype=like.dtype)
         wanted[name] = tensor if tensor.data_ptr() % ALIGNMENT == 0 else tensor.clone()
     # Given back in the mapping it came in, which also says of which version each part is: a few networks ask.
     model.load_state_dict(wanted, strict=True, assign=True)

@@ -48,6 +48,8 @@ def self_check(computer: Computer, images: Sequence[bytes], lanes: int) -> int:
     size = computer.batch_size
     prepared = [computer.prepare(image) for image in images][: 2 if size == 1 else 3]
     batches = _arrangements(len(prepared), size)
+    if size == lanes == 1:
+        batches.append([0])  # once more, where no other lane computes it too
 
     def in_lane(_: int) -> list[torch.Tensor]:
         return [computer.logits([prepared[number] for number in batch]) for batch in batches]
@@ -72,7 +74,7 @@ def _arrangements(images: int, size: int) -> list[list[int]]:
     """Batches of image numbers: each alone, then every image in every slot, then batches that are not full."""
     alone = [[number] for number in range(images)]
     if size == 1:
-        return [*alone, [0]]
+        return alone
     full = [[(slot + turn) % images for slot in range(size)] for turn in range(images)]
     fills = sorted({fill for fill in (2, size // 2, size - 1) if 1 < fill < size})
     return [*alone, *full, *([(slot + fill) % images for slot in range(fill)] for fill in fills)]
