@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
 from typing import TYPE_CHECKING
 
 from drillctl.errors import DrillctlError
@@ -23,16 +24,16 @@ def main() -> None:
         app()
     except DrillctlError as error:
         if debug:
-            raise
+            traceback.print_exc()
         show_error(error)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output went away, as `| head` does; there is nobody to tell.
         sys.stderr.close()
         sys.exit(141)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last resort of a program: say it, and exit by the right code
         if debug:
-            raise
+            traceback.print_exc()
         show_bug(error)
         sys.exit(70)
 

@@ -48,9 +48,17 @@ def carry_out(run: Run) -> Ending:
 
 def _gates(run: Run) -> None:
     """Do everything that comes before the fault; what raises here is a refusal, and no client has noticed."""
-    for phase in (connect, start, steady_state, arm, traffic):
+    phases = (
+        connect.carry_out,
+        steady_state.check_config,
+        start.carry_out,
+        steady_state.carry_out,
+        arm.carry_out,
+        traffic.carry_out,
+    )
+    for phase in phases:
         run.interrupt.check()
-        phase.carry_out(run)
+        phase(run)
     run.interrupt.check()
 
 

@@ -31,7 +31,7 @@ Name = Annotated[
     str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a name of letters, digits, `.`, `_` and `-`, at most 63")
 ]
 Address = Annotated[str, matching(r"[A-Za-z0-9_.:\[\]-]{1,253}", "an IP address or a host name")]
-AbsolutePath = Annotated[str, matching(r"/[^\x00\n\r]+", "an absolute path")]
+AbsolutePath = Annotated[str, matching(r"/[^\x00\n\r]*", "an absolute path")]
 UrlPath = Annotated[str, matching(r"/\S*", "a path that begins with /")]
 Sha256 = Annotated[str, matching(r"[0-9a-f]{64}", "a sha256 in 64 lower-case hex digits, as sha256sum prints it")]
 UnitName = Annotated[str, matching(r"[A-Za-z0-9:_.@\\-]+\.service", "a systemd unit's name that ends in .service")]

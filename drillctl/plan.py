@@ -61,6 +61,7 @@ def make_plan(inventory: Inventory, playbook: Playbook) -> Plan:
     gateways = inventory.gateway.hosts
     before = [
         PlannedStep("connect", "before", tuple(Action(h.name, f"ssh {h.address}") for h in inventory.hosts)),
+        PlannedStep("config", "before", tuple(Action(g.name, f"read {inventory.gateway.config}") for g in gateways)),
         PlannedStep(
             "start",
             "before",

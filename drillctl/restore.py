@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def carry_out(run: Run, *, stop_started: bool) -> None:
-    """Put everything back; what could not be is in `run.findings.left`. Raises nothing but what is a bug.
+    """Put everything back; what could not be is in `run.findings.left`, a bug in one part of it included.
 
     `stop_started`: also stop the servers that the drill started.
     """
@@ -48,9 +48,13 @@ def _attempt(run: Run, step: RestoreStep) -> None:
                 verify.carry_out(run, step)
         else:
             _failback(run, step)
-    except DrillctlError as error:
-        run.findings.left.append(f"{step.step}: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other parts must still be put back
+        run.findings.left.append(f"{step.step}: {_said(error)}")
         run.watcher.note(f"{step.step} failed; what else can be put back is put back")
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, DrillctlError) else f"a bug in drillctl, {type(error).__name__}: {error}"
 
 
 def _heal(run: Run, step: HealStep) -> None:
@@ -76,8 +80,13 @@ def _heal(run: Run, step: HealStep) -> None:
 def _failback(run: Run, step: FailbackStep) -> None:
     """Put the original config back, if the primary answers; otherwise leave the standby serving and say so."""
     undos = run.outstanding.of("gateway.restore")
-    if not undos or run.original is None:
+    if not undos:
         return
+    if run.original is None:
+        raise GatewayError(
+            "the gateway's original config was not kept in the run's folder",
+            hint=f"put {run.inventory.gateway.config} back by hand, and reload",
+        )
     _, gateway = run.live()
     primary = run.inventory.zone("primary")
     with run.step("failback", ", ".join(h.name for h in run.inventory.gateway.hosts)) as done:
@@ -93,7 +102,7 @@ def _failback(run: Run, step: FailbackStep) -> None:
 
 
 def _check_primary(run: Run, primary: Zone) -> None:
-    """Raise GatewayError unless every server of the primary is healed and answers: clients are better off as they are."""
+    """Raise GatewayError unless every server of the primary is healed and answers: else clients are better off now."""
     why = ""
     if broken := run.outstanding.of("service.revive"):
         why = f"{', '.join(undo.host for undo in broken)} is not healed"
@@ -133,8 +142,10 @@ def _disarm(run: Run, *, stop_started: bool) -> None:
     for undo in run.outstanding:
         try:
             _undo(run, undo, stop_started=stop_started)
-        except DrillctlError as error:
-            run.findings.left.append(f"{undo.words}: {error}")
+        except Exception as error:  # noqa: BLE001 - as above
+            run.findings.left.append(f"{undo.words}: {_said(error)}")
+    if not run.findings.left:
+        run.findings.left += [f"{undo.words} ({undo.host or 'gateway'})" for undo in run.outstanding]
     if run.original is None:
         return
     with run.step("disarm") as done:

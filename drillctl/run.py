@@ -81,6 +81,7 @@ class Findings:
     not_proven: list[str] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
     baseline: Mapping[str, bytes] = field(default_factory=dict)
+    noise: float | None = None
     standby_before: Equality | None = None
     standby_serving: Equality | None = None
     primary_restored: Equality | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -92,13 +93,16 @@ class YamlFile:
 def load(path: Path) -> YamlFile:
     """Read a YAML file. Raises FileError when it cannot be read, is not YAML, or is beyond the limits above."""
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 
     text = _text(path)
     yaml = YAML(typ="safe", pure=True)
     positions: dict[Location, tuple[int, int]] = {}
     try:
-        node = yaml.compose(text)
+        with warnings.catch_warnings():
+            # An anchor may be used again (YAML 1.2, 7.1); the library warns of it on stderr.
+            warnings.simplefilter("ignore", ReusedAnchorWarning)
+            node = yaml.compose(text)
         if node is None:
             return YamlFile(path, None, positions)
         _index(node, (), positions)

@@ -65,6 +65,7 @@ def show_bug(error: BaseException) -> None:
 
 
 def _escaped(text: str) -> str:
+    """Return text that says itself: no markup, and what a terminal would act on (or could not show) by its number."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape("".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text))

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from enum import StrEnum
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -144,7 +144,3 @@ def _document(made: Lab, answers: dict[str, bool]) -> str:
         },
         indent=2,
     )
-
-
-if __name__ == "__main__":
-    app()

@@ -17,13 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drillctl.inventory import Inventory
-    from drillctl.plan import Plan
     from drillctl.playbook import Playbook
     from drillctl.report.model import Report
 
 
 def run(
-    playbook: Annotated[str, typer.Argument(help="A built-in playbook by name, or a file by path.")],
+    playbook: Annotated[str, typer.Argument(metavar="PLAYBOOK", help="A built-in one by name, or a file by path.")],
     inventory: InventoryOption = None,
     lab: LabOption = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before anything is changed.")] = False,
@@ -37,7 +36,7 @@ def run(
     file = books.find(playbook)
     book = books.load(file)
     with _estate(inventory, lab) as (estate, path, cannot_prove):
-        _show_plan(estate, book)
+        _show_plan(estate, book, result=plan_only)
         if plan_only:
             return
         _agree(estate, yes)
@@ -91,7 +90,10 @@ def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tup
             ending = drills.carry_out(one)
         report = make_report(one, ending, started_at, utc_now(), time.monotonic() - began)
         journal.record("verdict", verdict=report.verdict, exit_code=report.exit_code)
-        (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        try:
+            (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            progress.note(f"report.json could not be written: {error.strerror}")
     finally:
         progress.close()
         journal.close()
@@ -123,14 +125,13 @@ def _estate(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, tu
             err().print("The lab is down again; `drillctl lab up` keeps one.")
 
 
-def _show_plan(estate: Inventory, book: Playbook) -> None:
-    from drillctl.cli.console import err
+def _show_plan(estate: Inventory, book: Playbook, *, result: bool) -> None:
+    """Print the plan: to stdout when it is the result that was asked for, to stderr when a drill follows."""
+    from drillctl.cli.console import err, out
     from drillctl.plan import make_plan
-
-    plan: Plan = make_plan(estate, book)
     from drillctl.report.terminal import render_plan
 
-    render_plan(plan, estate, book, err())
+    render_plan(make_plan(estate, book), estate, book, out() if result else err())
 
 
 def _agree(estate: Inventory, yes: bool) -> None:
@@ -143,5 +144,9 @@ def _agree(estate: Inventory, yes: bool) -> None:
         raise UsageError(
             "there is no terminal to ask on", hint="say --yes to drill without being asked", state="nothing was changed"
         )
-    if not typer.confirm(f"Drill {estate.name} ({estate.environment})?", err=True):
+    try:
+        agreed = typer.confirm(f"Drill {estate.name} ({estate.environment})?", err=True)
+    except typer.Abort:  # the end of the input, as Ctrl-D
+        agreed = False
+    if not agreed:
         raise Aborted("you said no", state="nothing was changed")

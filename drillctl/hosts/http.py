@@ -6,11 +6,12 @@ import http.client
 import json
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from drillctl.errors import Unreachable
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping
 
     from drillctl.hosts.transport import Transport
@@ -37,6 +38,21 @@ class Reply:
         return document if isinstance(document, dict) else {}
 
 
+class _Kept:
+    """A connection that http.client does not get to close.
+
+    It does so before it reads an answer that says `Connection: close`. A socket lives on in the file that was made of
+    it; a channel of SSH does not, and the answer would be cut off.
+    """
+
+    def __init__(self, wire: socket.socket) -> None:
+        self.makefile = wire.makefile
+        self.sendall = wire.sendall
+
+    def close(self) -> None:
+        pass
+
+
 def request(
     transport: Transport,
     address: str,
@@ -50,17 +66,23 @@ def request(
     """GET a path, or POST when there is a body, from `transport`'s host. Raises Unreachable or HostError."""
     begun = time.monotonic()
     connection = http.client.HTTPConnection(address, port, timeout=timeout)
-    connection.sock = transport.open_tcp(address, port, timeout)
+    wire = transport.open_tcp(address, port, timeout)
+    connection.sock = cast("socket.socket", _Kept(wire))
     try:
         headers = {"Content-Type": content_type} if content_type else {}
         connection.request("GET" if body is None else "POST", path, body=body, headers=headers)
         answer = connection.getresponse()
         content = answer.read(MAX_BODY + 1)
+        # http.client says nothing when the connection ends before the length that was announced.
+        cut = answer.length if len(content) <= MAX_BODY else None
+        answer.close()
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
         raise Unreachable(f"{address}:{port}{path} gave no answer ({reason})", host=transport.host) from None
     finally:
-        connection.close()
+        wire.close()
+    if cut:
+        raise Unreachable(f"{address}:{port}{path} was cut off, {cut} bytes before its end", host=transport.host)
     if len(content) > MAX_BODY:
         raise Unreachable(f"{address}:{port}{path} answers with more than {MAX_BODY >> 20} MiB", host=transport.host)
     fields = {name.lower(): value for name, value in answer.getheaders()}

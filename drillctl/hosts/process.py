@@ -27,9 +27,10 @@ find_session() {
     case $since in ''|*[!0-9]*) echo "$1 holds no start time: it was not written by drillctl" >&2; exit 3;; esac
     [ "$(born "$leader")" = "$since" ] || return 0
     for stat in /proc/[0-9]*/stat; do
+        # Without a fork for each process: a host may have a thousand, and clients wait while this looks.
+        { read -r line < "$stat"; } 2>/dev/null || continue
         # Fields after the name in brackets: state, ppid, pgrp, session.
-        rest=$(sed 's/.*) //' "$stat" 2>/dev/null) || continue
-        set -- $rest
+        set -- ${line##*) }
         case ${1:-Z} in Z|X) continue;; esac
         if [ "${4:-}" = "$leader" ]; then p=${stat#/proc/}; pids="$pids ${p%/stat}"; fi
     done

@@ -6,7 +6,9 @@ import contextlib
 import getpass
 import logging
 import select
+import shlex
 import socket
+import subprocess
 import time
 from collections import deque
 from pathlib import Path
@@ -18,6 +20,8 @@ from drillctl.errors import FileError, HostError, HostKeyRefused, LoginRefused, 
 from drillctl.hosts.transport import Transport
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from drillctl.inventory import SshOptions
 
 # paramiko logs tracebacks of refused logins by itself; what matters of them is in our errors.
@@ -39,8 +43,9 @@ eval "$c"'"""
 class SshTransport(Transport):
     """One host over one SSH connection; commands run in channels of their own and may run side by side."""
 
-    def __init__(self, host: str, client: paramiko.SSHClient, *, sudo: bool) -> None:
+    def __init__(self, host: str, client: paramiko.SSHClient, *, sudo: bool, proxy: _Proxy | None = None) -> None:
         self.host = host
+        self._proxy = proxy
         self.privileged_prefix = ("sudo", "-n", "--") if sudo else ()
         self._client = client
         self._warm: deque[paramiko.Channel] = deque()
@@ -56,10 +61,7 @@ class SshTransport(Transport):
                 channel.exec_command(command)
             with contextlib.closing(channel):
                 channel.settimeout(timeout)
-                if stdin:
-                    channel.sendall(stdin)
-                channel.shutdown_write()
-                return _drain(channel, deadline)
+                return self._checked(_converse(channel, stdin, deadline))
         except TimeoutError:
             raise self._late(command, timeout) from None
         except (paramiko.SSHException, OSError, EOFError) as error:
@@ -116,13 +118,25 @@ class SshTransport(Transport):
             return False
 
     def close(self) -> None:
-        self._client.close()
+        _close(self._client, self._proxy)
 
     def _connection(self) -> paramiko.Transport:
         connection = self._client.get_transport()
         if connection is None or not connection.is_active():
             raise Unreachable("the connection is closed", host=self.host)
         return connection
+
+    def _checked(self, ended: tuple[int, bytes, bytes]) -> tuple[int, bytes, bytes]:
+        """Raise SSHException when a channel closed without an exit code because the connection is gone.
+
+        Otherwise a signal ended the command. paramiko closes its channels shortly before it notes the loss.
+        """
+        if ended[0] < 0:
+            time.sleep(0.1)
+            connection = self._client.get_transport()
+            if connection is None or not connection.is_active():
+                raise paramiko.SSHException("the host closed it")
+        return ended
 
     def _late(self, command: str, timeout: float) -> Unreachable:
         shown = command if len(command) <= 60 else command[:57] + "…"
@@ -133,15 +147,22 @@ class SshTransport(Transport):
         )
 
 
-def _drain(channel: paramiko.Channel, deadline: float) -> tuple[int, bytes, bytes]:
-    """Read both streams until the command has ended; raise TimeoutError at the deadline."""
+def _converse(channel: paramiko.Channel, stdin: bytes, deadline: float) -> tuple[int, bytes, bytes]:
+    """Send the input while both streams are read, until the command has ended; raise TimeoutError at the deadline.
+
+    All three at once, because a command such as `cat` stops reading when nobody takes what it writes. The exit code
+    is -1 when the channel was closed without one.
+    """
     out, err = bytearray(), bytearray()
+    sent, sending = 0, True
     last_output: float | None = None
     while True:
-        # The descriptor turns readable for data on either stream and for the end; it does not for the exit code
-        # alone, hence the short waits.
-        select.select([channel], [], [], 0.05)
         moved = False
+        if sending:
+            sending, sent = _send(channel, stdin, sent)
+        # The descriptor turns readable for data on either stream and for the end; it does not for the exit code
+        # alone, nor when more input is welcome, hence the short waits.
+        select.select([channel], [], [], 0.002 if sending else 0.05)
         while channel.recv_ready() and (chunk := channel.recv(_CHUNK)):
             out += chunk
             moved = True
@@ -153,10 +174,23 @@ def _drain(channel: paramiko.Channel, deadline: float) -> tuple[int, bytes, byte
             last_output = last_output or now
             if channel.eof_received or channel.closed or now - last_output > _GRACE:
                 return channel.recv_exit_status(), bytes(out), bytes(err)
-        elif channel.closed and not moved:
-            raise paramiko.SSHException("the channel was closed before the command ended")
         if now > deadline:
             raise TimeoutError
+
+
+def _send(channel: paramiko.Channel, stdin: bytes, sent: int) -> tuple[bool, int]:
+    """Send what the host takes now of the input, and its end; return whether there is more to send, and how far it is.
+
+    A command that ended without reading all of its input closed the channel: that is its right.
+    """
+    with contextlib.suppress(OSError):
+        while sent < len(stdin) and not channel.closed and channel.send_ready():
+            sent += channel.send(stdin[sent : sent + _CHUNK])
+        if sent < len(stdin) and not channel.closed:
+            return True, sent
+        if not channel.closed:
+            channel.shutdown_write()
+    return False, sent
 
 
 def connect(host: str, address: str, options: SshOptions) -> SshTransport:
@@ -177,7 +211,8 @@ def connect(host: str, address: str, options: SshOptions) -> SshTransport:
     client = paramiko.SSHClient()
     client.set_missing_host_key_policy(_Refuse(host))
     _load_known_hosts(client, host, options)
-    proxy = _proxy(configured, hostname, port)
+    command = proxy_command(configured, hostname, port)
+    proxy = _Proxy(command) if command else None
     try:
         client.connect(
             hostname,
@@ -190,13 +225,13 @@ def connect(host: str, address: str, options: SshOptions) -> SshTransport:
             timeout=options.connect_timeout_seconds,
             banner_timeout=options.connect_timeout_seconds,
             auth_timeout=options.connect_timeout_seconds,
-            sock=proxy,
+            sock=proxy.socket if proxy else None,
         )
     except HostError:
-        client.close()
+        _close(client, proxy)
         raise
     except paramiko.BadHostKeyException as error:
-        client.close()
+        _close(client, proxy)
         raise HostKeyRefused(
             f"the host key of {hostname} has CHANGED: it shows {error.key.fingerprint}, "
             f"known_hosts has {error.expected_key.fingerprint}",
@@ -204,7 +239,7 @@ def connect(host: str, address: str, options: SshOptions) -> SshTransport:
             hint="find out why before you trust it: this is what an interception looks like",
         ) from None
     except (paramiko.AuthenticationException, paramiko.PasswordRequiredException) as error:
-        client.close()
+        _close(client, proxy)
         key = f" with the key {options.key}" if options.key else ""
         raise LoginRefused(
             f"{user}@{hostname}:{port} refused the login{key} ({_reason(error)})",
@@ -212,7 +247,7 @@ def connect(host: str, address: str, options: SshOptions) -> SshTransport:
             hint=f"try `ssh -p {port} {user}@{hostname} true`; set ssh.user and ssh.key in the inventory",
         ) from None
     except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
-        client.close()
+        _close(client, proxy)
         raise Unreachable(
             f"{hostname}:{port} cannot be reached by SSH ({_reason(error)})",
             host=host,
@@ -221,10 +256,10 @@ def connect(host: str, address: str, options: SshOptions) -> SshTransport:
     connection = client.get_transport()
     if connection is not None:
         connection.set_keepalive(5)
-        if isinstance(connection.sock, socket.socket):
+        if proxy is None and isinstance(connection.sock, socket.socket):
             # Otherwise a command and the end of its input wait for each other's acknowledgement: 44 ms instead of 3.
             connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return SshTransport(host, client, sudo=options.sudo)
+    return SshTransport(host, client, sudo=options.sudo, proxy=proxy)
 
 
 class _Refuse(paramiko.MissingHostKeyPolicy):
@@ -264,13 +299,47 @@ def _user_config(address: str) -> paramiko.SSHConfigDict:
         raise FileError([f"{path}:1:1: cannot be used: {error}"]) from None
 
 
-def _proxy(configured: paramiko.SSHConfigDict, hostname: str, port: int) -> paramiko.ProxyCommand | None:
-    """Return the pipe to a host behind a jump host, as ~/.ssh/config asks for, or None."""
-    if command := configured.get("proxycommand"):
-        return paramiko.ProxyCommand(command)
-    if (jump := configured.get("proxyjump")) and jump != "none":
-        return paramiko.ProxyCommand(f"ssh -W {hostname}:{port} {jump}")
-    return None
+class _Proxy:
+    """A program that carries the connection to a host behind a jump host, as ~/.ssh/config asks for.
+
+    It reads and writes one end of a pair of sockets, so that for paramiko the connection is like any other.
+    """
+
+    def __init__(self, command: str) -> None:
+        self.socket, its = socket.socketpair()
+        with its:
+            # By the shell, as ssh does (ssh_config(5), ProxyCommand); a Ctrl-C in the terminal is not meant for it.
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {command}"],
+                stdin=its.fileno(),
+                stdout=its.fileno(),
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def close(self) -> None:
+        self.socket.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def proxy_command(configured: Mapping[str, str], hostname: str, port: int) -> str | None:
+    """Return the command line that ~/.ssh/config asks for to reach a host, or None when it is reached directly."""
+    command, jumps = configured.get("proxycommand", "none"), configured.get("proxyjump", "none")
+    if command != "none":
+        return command
+    if jumps == "none":
+        return None
+    *before, last = jumps.split(",")
+    target = f"[{hostname}]:{port}" if ":" in hostname else f"{hostname}:{port}"
+    through = ["-J", ",".join(before)] if before else []
+    return shlex.join(["ssh", *through, "-W", target, last if "://" in last else f"ssh://{last}"])
+
+
+def _close(client: paramiko.SSHClient, proxy: _Proxy | None) -> None:
+    client.close()
+    if proxy is not None:
+        proxy.close()
 
 
 def _reason(error: BaseException) -> str:

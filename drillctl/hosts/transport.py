@@ -20,7 +20,10 @@ COMMAND_TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class Completed:
-    """What a remote command did: its words, exit code, both streams (bytes) and how long it took (seconds)."""
+    """What a remote command did: its words, exit code, both streams (bytes) and how long it took (seconds).
+
+    The exit code is negative when a signal killed the command and the host does not say which.
+    """
 
     argv: tuple[str, ...]
     exit_code: int
@@ -102,9 +105,8 @@ class Transport(ABC):
         code, out, err = self.execute(shlex.join(words), stdin, timeout)
         done = Completed(tuple(argv), code, out, err, time.monotonic() - begun)
         if check and code != 0:
-            raise CommandFailed(
-                f"{called or f'`{shlex.join(argv)}`'} ended with exit code {code}: {done.complaint}", host=self.host
-            )
+            how = f"ended with exit code {code}" if code > 0 else "was killed by a signal"
+            raise CommandFailed(f"{called or f'`{shlex.join(argv)}`'} {how}: {done.complaint}", host=self.host)
         return done
 
     def script(

@@ -60,11 +60,16 @@ class TrafficCounts(Document):
 
 
 class EqualityCounts(Document):
-    """The standby's answers through the gateway, compared with the primary's from before the fault."""
+    """The standby's answers through the gateway, compared with the primary's from before the fault.
+
+    `score_difference` is the largest one found, `noise_floor` the primary's from itself; None when the rule is exact.
+    """
 
     rule: str
     compared: int = 0
     identical: int = 0
+    score_difference: float = 0.0
+    noise_floor: float | None = None
     different: list[dict[str, str]] = []
 
 
@@ -140,7 +145,8 @@ class Report(Document):
 
 def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, seconds: float) -> Report:
     """Return the report of a run that has ended."""
-    measured = _measure(run)
+    # A drill that was stopped was not given the time to recover: nothing of that is measured.
+    measured = None if ending.aborted else _measure(run)
     counts = count(run.findings.probes, slow=run.playbook.traffic.slow_seconds)
     wrong = _wrong_answers(run)
     during_restore = _restore_failures(run)
@@ -285,6 +291,8 @@ def _equality(run: Run, result: Equality | None) -> EqualityCounts:
         rule=rule,
         compared=result.compared,
         identical=result.identical,
+        score_difference=result.score_difference,
+        noise_floor=run.findings.noise,
         different=[
             {"image": d.image, "what": d.what, "baseline": d.baseline, "other": d.other} for d in result.different
         ],

@@ -76,7 +76,10 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         facts.append(("", slow))
     if report.equality.compared:
         equality = report.equality
-        facts.append(("outputs", f"{equality.identical} of {equality.compared} identical ({equality.rule})"))
+        said = f"{equality.identical} of {equality.compared} identical ({equality.rule})"
+        if equality.noise_floor is not None:
+            said += f"; largest difference {equality.score_difference:.1g}, noise floor {equality.noise_floor:.1g}"
+        facts.append(("outputs", said))
         facts += [("", f"{d['image']}: {d['what']}") for d in equality.different[:5]]
     if report.model.zones:
         facts.append(

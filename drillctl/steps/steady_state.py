@@ -108,7 +108,18 @@ def _isolation(run: Run) -> str:
     )
 
 
-def _gateway(run: Run) -> str:
+def check_config(run: Run) -> None:
+    """Look at the gateway's config alone, before any server is started for a drill that it would refuse anyway.
+
+    Raises GatewayError or NotStarted unless it names the primary.
+    """
+    if "gateway" in run.playbook.steady_state:
+        with run.step("config", ", ".join(host.name for host in run.inventory.gateway.hosts)) as done:
+            done.detail = f"upstream {run.inventory.gateway.upstream} names {_configured_for_primary(run)}"
+
+
+def _configured_for_primary(run: Run) -> str:
+    """Return the primary's name. Raises GatewayError or NotStarted when the gateway is configured for anything else."""
     _, gateway = run.live()
     primary = run.inventory.zone("primary").name
     config = gateway.read()
@@ -117,8 +128,15 @@ def _gateway(run: Run) -> str:
     if config.configured_zone != primary:
         raise NotStarted(
             f"the gateway is configured for {config.configured_zone}, not for the primary {primary}",
-            hint="point it at the primary, or swap the roles in the inventory",
+            hint="`drillctl recover` puts it back if a drill left it so; otherwise point it at the primary, "
+            "or swap the roles in the inventory",
         )
+    return primary
+
+
+def _gateway(run: Run) -> str:
+    _, gateway = run.live()
+    primary = _configured_for_primary(run)
     gateway.test()
     zone, problem = serving_zone(run.inventory)
     if problem:
@@ -133,7 +151,11 @@ def _gateway(run: Run) -> str:
 
 
 def _equality(run: Run) -> str:
-    run.findings.baseline = golden.through_gateway(run, run.inventory.zone("primary").name)
+    primary = run.inventory.zone("primary").name
+    run.findings.baseline = golden.through_gateway(run, primary)
+    if run.playbook.objectives.outputs != "exact":
+        # With a tolerance, how far the primary is from itself says how much of a difference is noise.
+        run.findings.noise = golden.equality(run, golden.through_gateway(run, primary)).score_difference
     for host in run.inventory.zone("standby").hosts:
         result = golden.equality(run, golden.of_host(run, host))
         run.findings.standby_before = result

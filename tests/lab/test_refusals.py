@@ -6,9 +6,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from estate import CONFIG, Estate
-
-from drillctl.lab import ground
+from estate import CONFIG, ON_MACHINES, Estate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,13 +14,7 @@ if TYPE_CHECKING:
 
     from drillctl.lab import Lab
 
-pytestmark = [
-    pytest.mark.lab,
-    pytest.mark.skipif(
-        bool(ground.missing(ground.FOR_MACHINES)) or ground.obstacle() is not None,
-        reason="machines of their own cannot be had here",
-    ),
-]
+pytestmark = ON_MACHINES
 
 
 @pytest.fixture

@@ -11,13 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import requests
 from ruamel.yaml import YAML
+
+from drillctl.lab import ground
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from drillctl.lab import Lab
+
+ON_MACHINES = [
+    pytest.mark.lab,
+    pytest.mark.skipif(
+        bool(ground.missing(ground.FOR_MACHINES)) or ground.obstacle() is not None,
+        reason="machines of their own cannot be had here",
+    ),
+]
+"""The marks of tests that need hosts with a systemd of their own."""
 
 CONFIG = "/etc/nginx/conf.d/recognition.conf"
 MODEL = "/srv/model/model.safetensors"

@@ -1,0 +1,28 @@
+# The two commands that matter: `make drill` shows a drill on real hosts, `make test` runs every check.
+.DEFAULT_GOAL := help
+.PHONY: help setup drill test lint bench-failover clean
+
+help:  ## Show what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup:  ## Set up what is missing (the lab's packages, .venv)
+	@sh setup/setup.sh
+
+drill: setup  ## Bring up the lab and drill the loss of a zone
+	@.venv/bin/drillctl run zone-failover --lab --yes
+
+lint: setup  ## Style and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+test: lint  ## Style, types and all tests
+	.venv/bin/pytest
+
+bench-failover: setup  ## Measure the outage beside the runbook as a shell script
+	@.venv/bin/python benchmarks/failover.py
+
+clean:  ## Remove the lab, .venv and every cache
+	@if [ -x .venv/bin/drillctl ]; then .venv/bin/drillctl lab down; fi
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,364 @@
+"""One nginx host: read, test, stage, switch and prove, by the programs of `nginx_scripts.py`."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import shlex
+import time
+from posixpath import dirname, join
+from typing import TYPE_CHECKING
+
+from drillctl.errors import GatewayError, HostError
+from drillctl.gateway import nginx_scripts as scripts
+from drillctl.gateway.access_log import count_served
+from drillctl.gateway.gateway import ActivatedHost, HostConfig, LogPosition, Served, StagedHost
+from drillctl.gateway.nginx_config import diff, read_upstream, select
+from drillctl.gateway.nginx_processes import missing_proof, read_processes, younger_than
+from drillctl.gateway.nginx_staging import build_tree, parse_dump
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from drillctl.gateway.nginx_staging import ReadFile
+    from drillctl.hosts.transport import Completed, Transport
+    from drillctl.inventory import Gateway as GatewayOptions
+
+TEST_TIMEOUT = 30.0
+"""Seconds for `nginx -t`, which may have to resolve names."""
+
+SWITCH_TIMEOUT = 30.0
+"""Seconds for a switch: a test, a rename and a reload."""
+
+WAIT_MARGIN = 5.0
+"""Seconds that a host has beyond a given time to say that it was not enough."""
+
+MOST_LOG_BYTES = 32 << 20
+"""How much of an access log is fetched at most."""
+
+_REFUSED = 3
+_UNKNOWN = "unknown: the switch may or may not have happened; restoring settles it"
+_SECTION = re.compile(rb"^== (\w+)\n", re.MULTILINE)
+_ALARM = re.compile(r"\[(emerg|alert|crit)\]")
+
+
+class NginxHost:
+    """nginx on one host, reached through `transport`, configured as the inventory's gateway says."""
+
+    def __init__(self, options: GatewayOptions, transport: Transport, run_id: str) -> None:
+        self.name = transport.host
+        self._options = options
+        self._transport = transport
+        self._mark = f".drillctl-{run_id}"
+        self._reload = shlex.join(options.reload)
+
+    def read(self) -> HostConfig:
+        """Return the live config. Raises GatewayError when it cannot be read or has no such upstream."""
+        done = self._script(scripts.READ, self._options.config)
+        resolved, rights, content = done.stdout.split(b"\n", 2)
+        mode, _, owner = rights.decode().partition(" ")
+        try:
+            servers = read_upstream(content, self._options.upstream)
+        except GatewayError as error:
+            raise self._error(f"{self._options.config}: {error.message}", hint=error.hint) from None
+        digest = hashlib.sha256(content).hexdigest()
+        path = resolved.decode("utf-8", "surrogateescape")
+        return HostConfig(self.name, self._options.config, path, content, digest, int(mode, 8), owner, servers)
+
+    def test(self) -> str:
+        """Test the live config; return what nginx said. Raises GatewayError when it refuses."""
+        done = self._test()
+        if done.exit_code != 0:
+            raise self._error(f"nginx does not accept its live config: {_said(done)}")
+        return _said(done)
+
+    def stage(self, zone: str, enable: Collection[str], disable: Collection[str]) -> StagedHost:
+        """Stage a candidate that serves `enable` and not `disable`, and test it in the live file's place.
+
+        Raises GatewayError with nothing left behind.
+        """
+        config = self.read()
+        try:
+            content = select(config.content, self._options.upstream, enable, disable)
+        except GatewayError as error:
+            raise self._error(f"{config.path}: {error.message}", hint=error.hint) from None
+        folder = join(dirname(config.resolved), self._mark)
+        candidate = join(folder, f"{zone}.candidate")
+        test_root = ""
+        try:
+            read = self._files_read()
+            resolved = self._resolve([file.path for file in read])
+            self._check_live(config, read, resolved)
+            tree = build_tree(
+                read, resolved, live=config.resolved, candidate=candidate, content=content, root=f"{self._mark}.conf"
+            )
+            test_root = tree.root
+            self._script(scripts.PREPARE, config.resolved, folder, self._options.pidfile)
+            self._write(candidate, config.resolved, content)
+            for path, copy in tree.files.items():
+                self._write(path, tree.copy_of[path], copy)
+            tested = self._test("-c", tree.root, "-T")
+            self._check_test(tested, tree.expected, candidate if candidate in tree.expected else tree.root, content)
+        except BaseException:
+            with contextlib.suppress(HostError):  # what went wrong first is what matters
+                self._discard(folder, test_root)
+            raise
+        return StagedHost(
+            host=self.name,
+            live=config.resolved,
+            folder=folder,
+            candidate=candidate,
+            test_root=test_root,
+            content=content,
+            sha256=hashlib.sha256(content).hexdigest(),
+            original_sha256=config.sha256,
+            diff=diff(config.content, content, config.path),
+            tested=_said(tested),
+        )
+
+    def activate(self, staged: StagedHost) -> ActivatedHost:
+        """Put a candidate in place and reload, in one round trip."""
+        return self._switch(
+            staged.sha256,
+            scripts.ACTIVATE,
+            staged.live,
+            staged.candidate,
+            staged.folder,
+            staged.test_root,
+            staged.original_sha256,
+            staged.sha256,
+            self._options.pidfile,
+            self._options.error_log,
+            shlex.join([*self._options.test, "-c", staged.test_root]),
+            self._reload,
+        )
+
+    def restore(self, original: HostConfig, over: Collection[str]) -> ActivatedHost:
+        """Put the original back, unless the live file is neither it nor one of `over` (sha256 sums)."""
+        begun = time.monotonic()
+        options = self._options
+        facts = _sections(self._script(scripts.FACTS, original.resolved, options.pidfile, options.error_log).stdout)
+        digest, rights, changed, *_ = [*facts["file"].splitlines(), "", "", ""]
+        if digest == original.sha256 and rights == f"{original.mode:o} {original.owner}":
+            now, uptime, *_ = facts["clock"].split()
+            processes = read_processes(facts["workers"])
+            if younger_than(processes, _seconds(changed), _seconds(now), _seconds(uptime)):
+                pids = tuple(worker.pid for worker in processes.serving)
+                seconds = time.monotonic() - begun
+                return ActivatedHost(
+                    host=self.name,
+                    sha256=digest,
+                    master=processes.master,
+                    before=pids,
+                    after=pids,
+                    emergencies=(),
+                    error_log=_position(facts["log"]),
+                    reloaded=False,
+                    seconds=seconds,
+                    switch_seconds=0.0,
+                )
+            return self._switch(digest, scripts.RELOAD, options.pidfile, options.error_log, self._reload)
+        if digest and digest not in {original.sha256, *over}:
+            raise self._error(
+                f"someone changed {original.resolved} during the drill: it is neither the original nor the drill's",
+                state="their version was left in place",
+                hint=f"compare it with the original, then put the upstream `{options.upstream}` right by hand",
+            )
+        return self._switch(
+            original.sha256,
+            scripts.PUT,
+            original.resolved,
+            join(dirname(original.resolved), self._mark),
+            f"{original.mode:o}",
+            original.owner,
+            original.sha256,
+            digest,
+            options.pidfile,
+            options.error_log,
+            self._reload,
+            stdin=original.content,
+        )
+
+    def prove_applied(self, activated: ActivatedHost, timeout: float) -> None:
+        """Return when the host serves by the new config; raise GatewayError when not within `timeout` seconds."""
+        options, log = self._options, activated.error_log
+        before = activated.before if activated.reloaded else ()
+        done = self._script(
+            scripts.WAIT,
+            options.pidfile,
+            options.error_log,
+            str(log.inode),
+            str(log.size),
+            " ".join(map(str, before)),
+            str(max(1, round(timeout * 100))),
+            timeout=timeout + WAIT_MARGIN,
+        )
+        shown = _sections(done.stdout)
+        reason = missing_proof(
+            master=activated.master,
+            before=before,
+            now=read_processes(shown["workers"]),
+            emergencies=(*activated.emergencies, *shown["emergencies"].splitlines()),
+            reloaded=activated.reloaded,
+        )
+        if reason is not None:
+            raise self._error(
+                f"the config is not in force {timeout:g} s after the reload: {reason}",
+                state="the new config file is in place; the workers still go by the one before",
+                hint=f"look into {options.error_log}; `{self._reload}` ending with 0 does not mean that it was applied",
+            )
+
+    def discard(self, staged: StagedHost) -> None:
+        """Remove what was staged."""
+        self._discard(staged.folder, staged.test_root)
+
+    def access_mark(self) -> LogPosition:
+        """Return how far the access log is written."""
+        return _position(self._script(scripts.LOG_POSITION, self._options.access_log).text)
+
+    def served_since(self, mark: LogPosition, addresses: Collection[str]) -> Served:
+        """Count who answered since a mark."""
+        log = self._options.access_log
+        wanted = [log, str(mark.inode), str(mark.size), str(MOST_LOG_BYTES)]
+        done = self._transport.script(
+            "reading the access log", scripts.LOG_SINCE, *wanted, check=False, privileged=True
+        )
+        if done.exit_code != 0:
+            return Served(0, None, f"{self.name}: {_refusal(done)}")
+        return count_served(done.stdout, addresses)
+
+    def _files_read(self) -> tuple[ReadFile, ...]:
+        done = self._test("-T")
+        if done.exit_code != 0:
+            raise self._error(f"nginx does not accept its live config: {_said(done)}", state="nothing was changed")
+        read = parse_dump(done.stdout)
+        if not read:
+            raise self._error(
+                f"`{shlex.join([*self._options.test, '-T'])}` did not print the config",
+                hint="`gateway.test` must pass further options on to nginx",
+            )
+        return read
+
+    def _resolve(self, paths: Sequence[str]) -> dict[str, str]:
+        done = self._script(
+            scripts.RESOLVE, *(path.encode("latin-1").decode("utf-8", "surrogateescape") for path in paths)
+        )
+        lines = done.stdout.decode("utf-8", "surrogateescape").split("\n")
+        return dict(zip(paths, lines, strict=False))
+
+    def _check_live(self, config: HostConfig, read: Sequence[ReadFile], resolved: dict[str, str]) -> None:
+        """Raise when nginx sees other bytes at the live path than we do, as in a container with its own files."""
+        for file in read:
+            if resolved.get(file.path) == config.resolved and file.content != config.content:
+                raise self._error(
+                    f"nginx reads other bytes from {file.path} than drillctl does",
+                    hint="does nginx run in a container with files of its own? name that as the gateway host",
+                    state="nothing was changed",
+                )
+
+    def _check_test(self, done: Completed, expected: Sequence[str], candidate: str, content: bytes) -> None:
+        """Raise unless nginx accepted the test tree, and the tree was what it really read."""
+        if done.exit_code != 0:
+            raise self._error(
+                f"nginx does not accept the candidate: {_said(done)}",
+                state="nothing was changed; the live config serves",
+            )
+        read = parse_dump(done.stdout)
+        seen = {file.path: file.content for file in read}
+        if list(seen) != list(expected) or seen[candidate] != content:
+            other = ", ".join(sorted(set(seen) ^ set(expected))) or candidate
+            raise self._error(
+                f"the test of the candidate did not read the files it should have: {other}",
+                state="nothing was changed",
+                hint="did someone change nginx's files at this moment? try again",
+            )
+
+    def _test(self, *options: str) -> Completed:
+        return self._transport.run([*self._options.test, *options], timeout=TEST_TIMEOUT, check=False, privileged=True)
+
+    def _write(self, path: str, like: str, content: bytes) -> None:
+        done = self._transport.script(
+            f"writing {path}", scripts.WRITE, path, like, stdin=content, check=False, privileged=True
+        )
+        if done.exit_code != 0:
+            raise self._error(f"{path} could not be written: {done.complaint}", state="nothing was changed")
+
+    def _discard(self, folder: str, test_root: str) -> None:
+        self._transport.script("removing the staged config", scripts.DISCARD, folder, test_root, privileged=True)
+
+    def _switch(self, sha256: str, source: str, *arguments: str, stdin: bytes = b"") -> ActivatedHost:
+        begun = time.monotonic()
+        try:
+            done = self._script(source, *arguments, stdin=stdin, timeout=SWITCH_TIMEOUT)
+        except (GatewayError, HostError) as error:
+            error.state = error.state if isinstance(error, GatewayError) and error.state else _UNKNOWN
+            raise
+        shown = _sections(done.stdout)
+        if "end" not in shown:
+            raise self._error(f"the switch broke off: {done.complaint}", state=_UNKNOWN)
+        code, start, end = shown["end"].split()
+        if code != "0":
+            raise self._error(
+                f"`{self._reload}` ended with exit code {code}: {_last(shown['reload'])}",
+                state="the new config file is in place, but nginx was not told; it serves by the one before",
+            )
+        before, after = read_processes(shown["before"]), read_processes(shown["after"])
+        return ActivatedHost(
+            host=self.name,
+            sha256=sha256,
+            master=before.master,
+            before=tuple(worker.pid for worker in before.serving),
+            after=tuple(worker.pid for worker in after.serving),
+            emergencies=tuple(shown["emergencies"].splitlines()),
+            error_log=_position(shown["log"]),
+            reloaded=True,
+            seconds=time.monotonic() - begun,
+            switch_seconds=_seconds(end) - _seconds(start),
+        )
+
+    def _script(self, source: str, *arguments: str, stdin: bytes = b"", timeout: float = TEST_TIMEOUT) -> Completed:
+        done = self._transport.script(
+            "a program on the host", source, *arguments, stdin=stdin, timeout=timeout, check=False, privileged=True
+        )
+        if done.exit_code == _REFUSED:
+            raise self._error(_refusal(done), state="nothing was changed")
+        if done.exit_code != 0:
+            raise self._error(f"a program on the host ended with exit code {done.exit_code}: {done.complaint}")
+        return done
+
+    def _error(self, message: str, *, hint: str | None = None, state: str | None = None) -> GatewayError:
+        return GatewayError(message, host=self.name, hint=hint, state=state)
+
+
+def _sections(output: bytes) -> dict[str, str]:
+    """Return the sections that a script printed, by name, without the empty line before the next."""
+    parts = _SECTION.split(output)
+    texts = (part.decode("utf-8", "backslashreplace").strip("\n") for part in parts[2::2])
+    return dict(zip((name.decode() for name in parts[1::2]), texts, strict=True))
+
+
+def _refusal(done: Completed) -> str:
+    return _sections(done.stdout).get("refused") or done.complaint
+
+
+def _said(done: Completed) -> str:
+    """Return what nginx said on stderr: its alarms if there are any, else all of it."""
+    lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    return "\n".join([line for line in lines if _ALARM.search(line)] or lines) or done.complaint
+
+
+def _last(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return "\n".join([line for line in lines if _ALARM.search(line)] or lines[-1:]) or "it said nothing"
+
+
+def _position(text: str) -> LogPosition:
+    inode, size = text.split()
+    return LogPosition(int(inode), int(size))
+
+
+def _seconds(text: str) -> float:
+    """Return a number of seconds that a program printed; what it could not tell counts as 0."""
+    found = re.match(r"\d+(\.\d+)?", text)
+    return float(found[0]) if found else 0.0

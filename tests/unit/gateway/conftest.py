@@ -1,0 +1,203 @@
+"""A real nginx on this machine, with two real backends behind it, all on free loopback ports."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drillctl.gateway.nginx import NginxGateway
+from drillctl.hosts.local import LocalTransport
+from drillctl.inventory import Inventory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NGINX = shutil.which("nginx") or ("/usr/sbin/nginx" if Path("/usr/sbin/nginx").exists() else None)
+
+
+def free_port() -> int:
+    """Return a free port below those that the kernel hands out by itself, so that no client takes it meanwhile."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+
+
+class Backend:
+    """A server of one zone: answers every request with the zone's name."""
+
+    def __init__(self, zone: str) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(zone)))
+                self.end_headers()
+                self.wfile.write(zone.encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port: int = self.server.server_port
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+class RunningNginx:
+    """An nginx with a folder, ports and backends of its own. `live` is the file that holds the upstream."""
+
+    def __init__(self, folder: Path) -> None:
+        assert NGINX is not None
+        self.folder = folder
+        self.port = free_port()
+        self.zone_a, self.zone_b = Backend("zone-a"), Backend("zone-b")
+        self.main = folder / "nginx.conf"
+        self.live = folder / "conf.d" / "service.conf"
+        self.error_log = folder / "error.log"
+        self.pidfile = folder / "nginx.pid"
+        self.test = (NGINX, "-p", str(folder), "-c", str(self.main), "-t")
+        self.reload: tuple[str, ...] = (NGINX, "-p", str(folder), "-c", str(self.main), "-s", "reload")
+        self.log_format = '$remote_addr "$request" $status upstream=$upstream_addr'
+        self.live.parent.mkdir()
+        self.write_main("include conf.d/*.conf;")
+        self.write_live()
+
+    @property
+    def primary(self) -> str:
+        return f"127.0.0.1:{self.zone_a.port}"
+
+    @property
+    def standby(self) -> str:
+        return f"127.0.0.1:{self.zone_b.port}"
+
+    def upstream(self, style: str = "#") -> str:
+        standby = f"server {self.standby} down;" if style == "down" else f"{style} server {self.standby};"
+        return f"upstream service {{\n    server {self.primary};  # zone a\n    {standby}\n}}\n"
+
+    def server(self) -> str:
+        return (
+            f"log_format named '{self.log_format}';\n"
+            f"server {{ listen 127.0.0.1:{self.port}; access_log access.log named;\n"
+            "  location / { proxy_pass http://service; proxy_next_upstream off; } }\n"
+        )
+
+    def write_main(self, http: str, *, top: str = "") -> None:
+        user = "user root;\n" if os.geteuid() == 0 else ""
+        temporary = "".join(
+            f"{name}_temp_path temp;\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        self.main.write_text(
+            f"{user}worker_processes 2;\npid nginx.pid;\nerror_log error.log;\n{top}"
+            f"events {{ worker_connections 64; }}\nhttp {{\naccess_log off;\n{temporary}{http}\n}}\n"
+        )
+
+    def write_live(self, style: str = "#") -> None:
+        self.live.write_text(self.upstream(style) + self.server())
+
+    def start(self) -> None:
+        subprocess.run([*self.test[:-1]], check=True, capture_output=True, cwd=self.folder)
+        self.wait_for(lambda: self.pidfile.exists() and self.pidfile.read_text().strip() != "")
+        self.wait_for(lambda: self.answer() is not None)
+
+    def answer(self) -> str | None:
+        """Return the zone that answers a new client, once the access log has it; None when nobody answers."""
+        logged = self.log_lines()
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=5) as reply:
+            zone = str(reply.read().decode())
+            # nginx writes the line after the answer.
+            self.wait_for(lambda: self.log_lines() > logged)
+            return zone
+        return None
+
+    def log_lines(self) -> int:
+        return sum(file.read_bytes().count(b"\n") for file in self.folder.glob("access.log*"))
+
+    def wait_for(self, condition: Callable[[], bool], within: float = 15.0) -> None:
+        deadline = time.monotonic() + within
+        while not condition():
+            assert time.monotonic() < deadline, "not in time"
+            time.sleep(0.01)
+
+    @property
+    def master(self) -> int:
+        return int(self.pidfile.read_text())
+
+    def stop(self) -> None:
+        self.zone_a.close()
+        self.zone_b.close()
+        # `nginx -t` alone makes the pid file, too, and leaves it empty.
+        if self.pidfile.exists() and self.pidfile.read_text().strip():
+            master = self.master
+            with suppress(ProcessLookupError):
+                os.kill(master, signal.SIGTERM)
+            self.wait_for(lambda: not self.pidfile.exists())
+
+    def inventory(self, **gateway: object) -> Inventory:
+        def zone(name: str, role: str, address: str, upstream: str) -> dict[str, object]:
+            host = {"name": f"{name}-1", "address": address, "upstream": upstream}
+            return {"name": name, "role": role, "failure_domain": name, "hosts": [host]}
+
+        return Inventory.model_validate(
+            {
+                "name": "test",
+                "zones": [
+                    zone("zone-a", "primary", "127.0.0.2", self.primary),
+                    zone("zone-b", "standby", "127.0.0.3", self.standby),
+                ],
+                "service": {
+                    "port": 8000,
+                    "model": {"path": "/model", "sha256": "0" * 64},
+                    "start": {"kind": "systemd", "unit": "inference.service"},
+                },
+                "gateway": {
+                    "hosts": [{"name": "gateway", "address": "127.0.0.1"}],
+                    "url": f"http://127.0.0.1:{self.port}",
+                    "config": str(self.live),
+                    "upstream": "service",
+                    "test": self.test,
+                    "reload": self.reload,
+                    "access_log": str(self.folder / "access.log"),
+                    "error_log": str(self.error_log),
+                    "pidfile": str(self.pidfile),
+                    **gateway,
+                },
+            }
+        )
+
+    def gateway(self, **options: object) -> NginxGateway:
+        return NginxGateway(self.inventory(**options), {"gateway": LocalTransport("gateway")}, "run-1")
+
+    def leftovers(self) -> list[Path]:
+        return sorted(self.folder.rglob(".drillctl*"))
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[RunningNginx]:
+    """Yield an nginx that is not started yet, so that its files can still be written differently."""
+    if NGINX is None:
+        pytest.skip("nginx is not installed")
+    running = RunningNginx(tmp_path)
+    try:
+        yield running
+    finally:
+        running.stop()

@@ -1,0 +1,249 @@
+"""Report and objectives of runs made by hand: each way a drill can end has its verdict and its figures."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drillctl.compare.equality import Exact, compare
+from drillctl.drill import Ending
+from drillctl.errors import Aborted, GatewayError, HostError, Inconclusive, NotStarted
+from drillctl.report.model import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Told
+
+P, S = "P" * 30, "S" * 33
+BACK = "/" + "S" * 10 + "P" * 20
+
+
+def met(report: Report) -> dict[str, bool | None]:
+    return {objective.name: objective.met for objective in report.objectives}
+
+
+def test_a_drill_that_met_everything(tell: Callable[..., Told]) -> None:
+    report = tell().report()
+    assert (report.verdict, report.exit_code) == ("passed", 0)
+    assert met(report) == {
+        "recovery time": True,
+        "lost requests": True,
+        "outputs": True,
+        "outputs under load": True,
+        "failed during restore": True,
+        "gateway config": True,
+    }
+    assert report.recovery.outage_seconds == pytest.approx(0.7)
+    assert report.recovery.uncertainty_seconds is not None
+    assert 0.1 <= report.recovery.uncertainty_seconds < 0.2
+    assert (report.traffic.sent, report.traffic.ok, report.traffic.failed) == (100, 93, 7)
+    assert report.traffic.by_zone == {"zone-a": 50, "zone-b": 43}
+    assert report.traffic.kinds == {"status 502": 7}
+    assert (report.equality.compared, report.equality.identical, report.equality.different) == (2, 2, [])
+    assert (report.restore.verdict, report.restore.failed_requests, report.restore.config_identical) == (
+        "complete",
+        0,
+        True,
+    )
+    assert report.reason is None
+
+
+def test_the_parts_of_the_outage_add_up_to_it(tell: Callable[..., Told]) -> None:
+    recovery = tell().report().recovery
+    parts = (recovery.detection_seconds, recovery.switch_seconds, recovery.answer_seconds)
+    assert None not in parts
+    assert sum(part or 0 for part in parts) == pytest.approx(recovery.outage_seconds, abs=1e-3)
+
+
+CASES = [
+    ("too slow", P + "|" + "x" * 52 + S + BACK, {"recovery time": False, "lost requests": False}, "failed"),
+    ("too many lost", P + "|" + "x" * 25 + S + BACK, {"lost requests": False}, "failed"),
+    ("never recovered", P + "|" + "x" * 30 + BACK, {"recovery time": False, "lost requests": False}, "failed"),
+    ("flapping to the end", P + "|" + "xxSS" * 8 + BACK, {"recovery time": False}, "failed"),
+    ("other answers under load", P + "|xxx" + "W" + S + BACK, {"outputs under load": False}, "failed"),
+    ("lost on the way back", P + "|xxx" + S + "/SSSxPPPPPPP", {"failed during restore": False}, "failed"),
+    ("nobody noticed", P + "|" + S + BACK, {}, "passed"),
+    ("nobody noticed, and the standby never served", P + "|" + P + "/PPP", {"recovery time": None}, "inconclusive"),
+]
+
+
+@pytest.mark.parametrize(
+    ("letters", "missed", "verdict"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_what_was_missed_decides(
+    tell: Callable[..., Told], letters: str, missed: dict[str, bool | None], verdict: str
+) -> None:
+    report = tell(letters).report()
+    assert {name: value for name, value in met(report).items() if value is not True} == missed
+    assert report.verdict == verdict
+
+
+def test_no_outage_is_said_as_such_and_has_an_error_bar(tell: Callable[..., Told]) -> None:
+    recovery = tell(P + "|" + S + BACK).report().recovery
+    assert (recovery.outage_seconds, recovery.said) == (0.0, "no request was lost")
+    assert recovery.uncertainty_seconds == pytest.approx(0.1)
+    assert recovery.detection_seconds is None
+
+
+def test_the_recovery_time_is_judged_by_its_worst_case(tell: Callable[..., Told]) -> None:
+    """An outage of 4.9 s with an error bar that reaches beyond 5 s has not been shown to be within 5 s."""
+    report = tell(P + "|" + "x" * 49 + S + BACK).report()
+    assert report.recovery.outage_seconds == pytest.approx(4.9)
+    assert (
+        report.recovery.outage_seconds < 5 < report.recovery.outage_seconds + (report.recovery.uncertainty_seconds or 0)
+    )
+    assert met(report)["recovery time"] is False
+
+
+def test_not_recovered_has_no_figure(tell: Callable[..., Told]) -> None:
+    recovery = tell(P + "|" + "x" * 30 + BACK).report().recovery
+    assert recovery.outage_seconds is None
+    assert recovery.said.startswith("not recovered: no good answer from zone-b")
+
+
+def test_a_standby_that_answers_differently_fails(tell: Callable[..., Told]) -> None:
+    told = tell()
+    other = {"blue.png": b'{"label": "blue"}', "red.jpg": b'{"label": "rose"}'}
+    told.run.findings.standby_serving = compare(told.run.findings.baseline, other, Exact())
+    report = told.report()
+    assert report.verdict == "failed"
+    assert met(report)["outputs"] is False
+    assert (report.equality.identical, [d["image"] for d in report.equality.different]) == (1, ["red.jpg"])
+
+
+def test_a_config_that_is_not_as_before_fails_and_is_left(tell: Callable[..., Told]) -> None:
+    told = tell()
+    told.run.findings.config_identical = False
+    assert met(told.report())["gateway config"] is False
+    assert told.report().verdict == "failed"
+    told.run.findings.left.append("the gateway's config is not the one from before the drill")
+    report = told.report()
+    assert (report.verdict, report.exit_code) == ("restore-incomplete", 6)
+    assert report.restore.verdict == "incomplete"
+    assert report.restore.left == ["the gateway's config is not the one from before the drill"]
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        Ending(),
+        Ending(aborted=True, error=Aborted("stopped by SIGINT")),
+        Ending(error=GatewayError("nobody answers")),
+        Ending(error=Inconclusive("the fault is not proven")),
+        Ending(refused=True, error=NotStarted("the zones are not isolated")),
+    ],
+)
+def test_what_was_left_outranks_every_ending(tell: Callable[..., Told], ending: Ending) -> None:
+    told = tell()
+    told.run.findings.left.append("heal: a-1: not ready after 120 s")
+    assert told.report(ending).exit_code == 6
+
+
+def test_a_refused_drill_has_no_objectives_and_says_why(tell: Callable[..., Told]) -> None:
+    told = tell(P)
+    told.run.changed = False
+    told.run.findings.config_identical = None
+    error = NotStarted("the zones are not isolated", hint="place them apart")
+    report = told.report(Ending(refused=True, error=error))
+    assert (report.verdict, report.exit_code) == ("not-started", 4)
+    assert (report.reason, report.hint) == ("the zones are not isolated", "place them apart")
+    assert report.objectives == []
+    assert report.restore.verdict == "nothing to restore"
+    assert report.recovery.outage_seconds is None
+
+
+def test_an_aborted_drill_is_not_judged(tell: Callable[..., Told]) -> None:
+    report = tell(P + "|xxxx/PPP").report(Ending(aborted=True, error=Aborted("stopped by SIGINT")))
+    assert (report.verdict, report.exit_code) == ("aborted", 5)
+    assert report.objectives == []
+    assert report.restore.verdict == "complete"
+
+
+def test_a_fault_that_was_not_proven_is_inconclusive_whatever_the_figures_say(tell: Callable[..., Told]) -> None:
+    told = tell(P + "|" + "P" * 10 + "/PPP")
+    told.run.moments.fault_proven = None
+    report = told.report(Ending(error=Inconclusive("the kill hit nothing", host="a-1")))
+    assert (report.verdict, report.exit_code) == ("inconclusive", 3)
+    assert report.reason == "a-1: the kill hit nothing"
+    assert met(report)["recovery time"] is None
+    assert met(report)["lost requests"] is None
+
+
+def test_a_step_that_failed_is_a_missed_objective(tell: Callable[..., Told]) -> None:
+    report = tell(P + "|xxxx/PPP").report(Ending(error=GatewayError("zone-b answered no request", host="gateway")))
+    assert report.verdict == "failed"
+    assert met(report)["steps"] is False
+    assert report.objectives[0].measured == "gateway: zone-b answered no request"
+
+
+def test_a_drill_that_broke_never_passes_however_good_its_figures_are(tell: Callable[..., Told]) -> None:
+    for error in (HostError("lost"), Inconclusive("the prober died"), GatewayError("no log")):
+        assert tell().report(Ending(error=error)).exit_code != 0
+
+
+def test_nothing_measured_is_never_a_pass(tell: Callable[..., Told]) -> None:
+    told = tell("")
+    told.run.findings.baseline = {}
+    told.run.findings.standby_serving = None
+    told.run.findings.standby_before = None
+    told.run.findings.config_identical = None
+    report = told.report()
+    assert report.verdict == "inconclusive"
+    assert set(met(report).values()) == {None}
+
+
+REQUIRED = {
+    "": "schema_version run_id playbook inventory verdict exit_code started_at finished_at recovery traffic equality "
+    "model restore objectives steps",
+    "recovery": "rto_seconds outage_seconds uncertainty_seconds detection_seconds switch_seconds",
+    "traffic": "rate sent ok failed slow missed by_zone",
+    "equality": "compared identical different",
+    "model": "expected_sha256 zones",
+    "restore": "verdict failed_requests config_identical",
+    "objectives": "name rule measured met",
+    "steps": "name host status seconds detail",
+}
+
+
+@pytest.mark.parametrize(
+    ("letters", "ending"),
+    [(None, Ending()), ("", Ending(refused=True, error=NotStarted("no")))],
+    ids=["passed", "refused"],
+)
+def test_the_document_has_every_key_that_is_promised(
+    tell: Callable[..., Told], letters: str | None, ending: Ending
+) -> None:
+    told = tell() if letters is None else tell(letters)
+    told.step("connect", "", "before", 0.0, "3 hosts")
+    document = json.loads(told.report(ending).model_dump_json())
+    assert document["schema_version"] == 1
+    for part, keys in REQUIRED.items():
+        found = document[part] if part else document
+        for entry in found if isinstance(found, list) else [found]:
+            assert set(keys.split()) <= set(entry), part
+    assert document["steps"]
+    assert bool(document["objectives"]) is (letters is None)
+
+
+def test_the_document_comes_back_as_it_was(tell: Callable[..., Told]) -> None:
+    report = tell().report()
+    assert Report.model_validate_json(report.model_dump_json()) == report
+
+
+def test_steps_are_told_in_the_order_in_which_they_began(tell: Callable[..., Told]) -> None:
+    told = tell()
+    told.step("fault", "a-2", "steps", 3.2, "")
+    told.step("connect", "", "before", 0.1, "")
+    told.step("fault", "a-1", "steps", 3.1, "")
+    assert [(step.name, step.host) for step in told.report().steps] == [
+        ("connect", ""), ("fault", "a-1"), ("fault", "a-2"),
+    ]  # fmt: skip
+
+
+def test_servers_that_the_drill_started_are_a_deviation(tell: Callable[..., Told]) -> None:
+    told = tell()
+    told.run.findings.started.append("b-1")
+    assert told.report().deviations == ["b-1: the server was not running; the drill started it"]

@@ -1,0 +1,117 @@
+"""The plan: made from files alone, and every change in it with its undo."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drillctl import inventory as inventories
+from drillctl import playbook as playbooks
+from drillctl.hosts.service import commands_of
+from drillctl.plan import make_plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from drillctl.inventory import Inventory
+    from drillctl.plan import Action, Plan
+    from drillctl.playbook import Playbook
+
+CHANGING = {"start", "arm", "fault", "switch"}
+
+
+def actions(plan: Plan, *names: str) -> list[Action]:
+    return [action for step in plan.steps for action in step.actions if step.name in names]
+
+
+@pytest.fixture
+def process_estate(tmp_path: Path, process_text: str) -> Inventory:
+    file = tmp_path / "process.yaml"
+    file.write_text(process_text)
+    return inventories.load(file)
+
+
+@pytest.mark.parametrize("name", list(playbooks.builtin()))
+def test_every_action_that_changes_something_has_its_undo(estate: Inventory, name: str) -> None:
+    plan = make_plan(estate, playbooks.load(playbooks.find(name)))
+    assert {step.name for step in plan.steps if step.changes} <= CHANGING
+    for action in actions(plan, *CHANGING):
+        assert action.undo, action
+        assert action.host, action
+    assert plan.changes == len(actions(plan, *CHANGING))
+
+
+def test_the_plan_of_the_documented_drill(estate: Inventory, playbook: Playbook) -> None:
+    plan = make_plan(estate, playbook)
+    assert [(step.section, step.name) for step in plan.steps] == [
+        ("before", "connect"),
+        ("before", "config"),
+        ("before", "start"),
+        ("before", "steady state"),
+        ("before", "arm"),
+        ("before", "traffic"),
+        ("steps", "fault"),
+        ("steps", "detect"),
+        ("steps", "switch"),
+        ("steps", "verify"),
+        ("restore", "heal"),
+        ("restore", "failback"),
+        ("restore", "verify"),
+    ]
+    (fault,) = actions(plan, "fault")
+    assert fault.host == "a-1"
+    assert fault.what.endswith("kill -9 every process of inference.service")
+    assert fault.undo is not None
+    assert "systemctl start inference.service" in fault.undo
+    (switch,) = actions(plan, "switch")
+    assert switch.host == "gateway"
+    assert "(upstream recognition → zone-b); nginx -s reload" in switch.what
+    assert [action.what for action in actions(plan, "connect")] == ["ssh 10.0.0.1", "ssh 10.0.1.1", "ssh 10.0.2.1"]
+
+
+def test_the_fault_touches_the_primary_alone(estate: Inventory, playbook: Playbook) -> None:
+    own = {host.name for host in estate.zone("primary").hosts}
+    assert {action.host for action in actions(make_plan(estate, playbook), "fault", "heal")} == own
+
+
+def test_the_undo_of_a_fault_is_what_heal_does(estate: Inventory, playbook: Playbook) -> None:
+    plan = make_plan(estate, playbook)
+    assert [action.undo for action in actions(plan, "fault")] == [action.what for action in actions(plan, "heal")]
+
+
+def test_a_process_is_planned_by_its_command_without_the_values_of_its_environment(
+    process_estate: Inventory, playbook: Playbook
+) -> None:
+    plan = make_plan(process_estate, playbook)
+    assert actions(plan, "start")[0].what == (
+        "if it is not running: cd /srv/app && setsid /opt/conda/bin/python -m inference serve"
+    )
+    assert "s3cret" not in repr(plan)
+    assert all(action.undo for action in actions(plan, *CHANGING))
+
+
+def test_the_plan_needs_no_host_and_no_program(
+    estate: Inventory, playbook: Playbook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("the plan reached out")
+
+    monkeypatch.setattr(socket, "socket", forbidden)
+    monkeypatch.setattr(subprocess, "Popen", forbidden)
+    assert make_plan(estate, playbook).changes == 5
+
+
+def test_the_same_files_give_the_same_plan(estate: Inventory, playbook: Playbook) -> None:
+    assert make_plan(estate, playbook) == make_plan(estate, playbook)
+
+
+def test_words_of_a_command_are_quoted_as_a_shell_needs_them(process_estate: Inventory, playbook: Playbook) -> None:
+    start = process_estate.service.start
+    odd = start.model_copy(update={"command": ("-c", "print('a b'); $(id)"), "working_folder": "/srv/my app"})
+    service = process_estate.service.model_copy(update={"start": odd})
+    estate = process_estate.model_copy(update={"service": service})
+    (shown,) = commands_of(estate, estate.zone("primary").hosts[0], "start")
+    assert shown == """cd '/srv/my app' && setsid /opt/conda/bin/python -c 'print('"'"'a b'"'"'); $(id)'"""

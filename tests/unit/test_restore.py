@@ -1,0 +1,297 @@
+"""Putting things back, on hosts in memory: all of it, in order, whatever fails on the way, and never to a dead zone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drillctl import journal as journals
+from drillctl import recover, restore
+from drillctl.errors import GatewayError, Unreachable, UsageError
+from drillctl.gateway.scripted import ScriptedGateway
+from drillctl.interrupt import Interrupt
+from drillctl.journal import Journal
+from drillctl.playbook import FaultStep
+from drillctl.steps import arm, fault
+from drillctl.undo import Undo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Machine
+
+    from drillctl.inventory import Inventory
+    from drillctl.playbook import Playbook
+    from drillctl.run import Run
+
+
+@pytest.fixture(autouse=True)
+def impatient(playbook_file: Path) -> None:
+    """Wait a second for what does not come."""
+    text = playbook_file.read_text().replace("  - step: heal\n", "  - step: heal\n    ready_seconds: 1\n")
+    playbook_file.write_text(text)
+
+
+@pytest.fixture
+def gateway(connected: Run) -> ScriptedGateway:
+    assert isinstance(connected.gateway, ScriptedGateway)
+    return connected.gateway
+
+
+def drilled(run: Run) -> Run:
+    """Do what a drill does up to its restore: stage, kill, switch; without clients."""
+    arm.carry_out(run)
+    run.section = "steps"
+    fault.carry_out(run, FaultStep(step="fault"))
+    _, gateway = run.live()
+    assert run.staged is not None
+    undo = Undo("gateway.restore", "", "put the original gateway config back")
+    with run.step("switch", "gateway", undo):
+        gateway.activate(run.staged)
+    assert served_by(run) == "10.0.2.1:8000"
+    return run
+
+
+def served_by(run: Run) -> str:
+    """Return the server that the gateway's live file enables."""
+    assert isinstance(run.gateway, ScriptedGateway)
+    (config,) = run.gateway.read().hosts
+    return next(server.address for server in config.servers if server.state == "enabled")
+
+
+def started_by_the_drill(run: Run, machine: Machine) -> None:
+    machine.running = machine.serving = True
+    run.findings.started.append("b-1")
+    with run.step("start", "b-1", Undo("service.stop", "b-1", "stop the server that the drill started")):
+        pass
+
+
+def test_everything_is_put_back_and_nothing_is_outstanding(
+    connected: Run, machines: dict[str, Machine], gateway: ScriptedGateway
+) -> None:
+    before = dict(gateway.files)
+    restore.carry_out(drilled(connected), stop_started=False)
+    assert connected.findings.left == []
+    assert len(connected.outstanding) == 0
+    assert list(journals.outstanding(connected.journal.path)) == []
+    assert gateway.files == gateway.in_force == before
+    assert gateway.staged == {}
+    assert connected.findings.config_identical is True
+    assert (machines["a-1"].running, machines["a-1"].held) == (True, False)
+    steps = [record.name for record in connected.records if record.section == "restore"]
+    assert steps == ["heal", "failback", "disarm"]
+
+
+def test_putting_back_twice_changes_nothing_more(connected: Run, gateway: ScriptedGateway) -> None:
+    restore.carry_out(drilled(connected), stop_started=False)
+    calls, files = list(gateway.calls), dict(gateway.files)
+    restore.carry_out(connected, stop_started=False)
+    assert gateway.calls[len(calls) :] == ["read"]
+    assert gateway.files == files
+    assert connected.findings.left == []
+
+
+def test_clients_stay_with_the_standby_when_the_primary_does_not_come_back(
+    connected: Run, machines: dict[str, Machine]
+) -> None:
+    machines["a-1"].broken = True
+    restore.carry_out(drilled(connected), stop_started=False)
+    heal, failback, config = connected.findings.left
+    assert heal.startswith("heal: a-1: not ready after")
+    assert failback.startswith("failback: the gateway stays on the standby, because zone-a is not fit to serve")
+    assert config == "the gateway's config is not the one from before the drill"
+    assert served_by(connected) == "10.0.2.1:8000"
+    kinds = {undo.kind for undo in journals.outstanding(connected.journal.path)}
+    assert kinds == {"service.revive", "gateway.restore"}, "recover knows what is left to do"
+
+
+def test_a_primary_that_only_seems_dead_to_the_heal_is_not_given_clients(
+    connected: Run, machines: dict[str, Machine]
+) -> None:
+    """The undo of the fault could not be made, and yet the server answers: a supervisor may still be held back."""
+    drilled(connected)
+    machines["a-1"].transport.fail = Unreachable("no answer", host="a-1")
+    machines["a-1"].serving = True
+    restore.carry_out(connected, stop_started=False)
+    assert served_by(connected) == "10.0.2.1:8000"
+    assert any("a-1 is not healed" in what or "no answer" in what for what in connected.findings.left)
+
+
+def test_what_else_can_be_put_back_is_put_back_when_the_gateway_cannot(
+    connected: Run, machines: dict[str, Machine], gateway: ScriptedGateway
+) -> None:
+    started_by_the_drill(connected, machines["b-1"])
+    drilled(connected)
+    gateway.fail["restore"] = GatewayError("the disk is full", host="gateway")
+    restore.carry_out(connected, stop_started=True)
+    assert connected.findings.left[0] == "failback: gateway: the disk is full"
+    assert machines["a-1"].running
+    assert not machines["b-1"].running, "what the drill had started was stopped"
+    assert [undo.kind for undo in connected.outstanding] == ["gateway.restore"]
+
+
+def test_a_bug_in_one_part_does_not_keep_the_others_from_being_put_back(
+    connected: Run, gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drilled(connected)
+
+    def bug() -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(connected.services["a-1"], "revive", bug)
+    restore.carry_out(connected, stop_started=False)
+    assert connected.findings.left[0] == "heal: a bug in drillctl, ZeroDivisionError: a bug"
+    assert "discard" in gateway.calls
+    assert connected.findings.config_identical is False
+
+
+def test_a_full_disk_does_not_keep_things_from_being_put_back(
+    connected: Run, machines: dict[str, Machine], gateway: ScriptedGateway
+) -> None:
+    from pathlib import Path as File
+
+    drilled(connected)
+    connected.journal.close()
+    connected.journal = Journal(File("/dev/full"))
+    before = connected.original
+    restore.carry_out(connected, stop_started=False)
+    connected.journal.close()
+    connected.journal = Journal(connected.folder / "journal.jsonl")
+    assert connected.findings.left == []
+    assert machines["a-1"].running
+    assert before is not None
+    assert gateway.files["gateway"] == before.hosts[0].content
+
+
+def test_what_somebody_else_wrote_meanwhile_is_left_and_told(connected: Run, gateway: ScriptedGateway) -> None:
+    drilled(connected)
+    gateway.files["gateway"] = gateway.files["gateway"] + b"# by hand\n"
+    restore.carry_out(connected, stop_started=False)
+    assert connected.findings.left[0] == "failback: gateway: someone changed it during the drill"
+    assert gateway.files["gateway"].endswith(b"# by hand\n")
+
+
+def test_a_config_that_is_in_place_but_not_in_force_is_not_put_back(connected: Run, gateway: ScriptedGateway) -> None:
+    drilled(connected)
+    gateway.applies = False
+    restore.carry_out(connected, stop_started=False)
+    assert connected.findings.left[0].startswith("failback: gateway: the config is not in force")
+    assert [undo.kind for undo in connected.outstanding] == ["gateway.restore"]
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_started_server_is_stopped_where_that_is_wanted(
+    connected: Run, machines: dict[str, Machine], stop: bool
+) -> None:
+    started_by_the_drill(connected, machines["b-1"])
+    restore.carry_out(connected, stop_started=stop)
+    assert machines["b-1"].running is not stop
+    assert len(connected.outstanding) == 0
+
+
+def test_before_anything_was_changed_there_is_nothing_to_do(connected: Run, gateway: ScriptedGateway) -> None:
+    restore.carry_out(connected, stop_started=True)
+    assert gateway.calls == []
+    assert connected.findings.left == []
+    assert connected.records == []
+
+
+def test_what_is_outstanding_is_never_passed_over_in_silence(connected: Run) -> None:
+    drilled(connected)
+    connected.original = None
+    restore.carry_out(connected, stop_started=False)
+    assert connected.findings.left == ["failback: the gateway's original config was not kept in the run's folder"]
+
+
+def test_a_stop_while_restoring_does_not_stop_it(connected: Run, machines: dict[str, Machine]) -> None:
+    drilled(connected)
+    connected.interrupt.ask("SIGINT")
+    restore.carry_out(connected, stop_started=False)
+    assert connected.findings.left == []
+    assert machines["a-1"].running
+
+
+# ---- from the journal, by another drillctl
+
+
+@pytest.fixture
+def killed(
+    connected: Run,
+    inventory_file: Path,
+    playbook_file: Path,
+    connect_again: Callable[[Run], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    """Return the id of a run whose drillctl was killed after the switch; its hosts are as it left them."""
+    monkeypatch.setenv("DRILLCTL_HOME", str(tmp_path / "home"))
+    run_id, connected.folder = journals.new_run("loss-of-zone")
+    connected.run_id = run_id
+    connected.journal.close()
+    connected.journal = Journal(connected.folder / "journal.jsonl")
+    connected.journal.record("run", run_id=run_id, playbook_file=str(playbook_file), inventory_file=str(inventory_file))
+    drilled(connected)
+    gateway = connected.gateway
+
+    def connect(run: Run) -> None:
+        run.gateway = gateway
+        connect_again(run)
+
+    monkeypatch.setattr(recover.connect, "carry_out", connect)
+    return run_id
+
+
+def test_a_killed_run_is_found_and_put_back_from_its_journal(
+    killed: str, connected: Run, estate: Inventory, machines: dict[str, Machine], gateway: ScriptedGateway
+) -> None:
+    assert connected.original is not None
+    assert recover.unfinished() == [killed]
+    assert recover.carry_out(killed, estate, Interrupt(), connected.watcher) == []
+    assert recover.unfinished() == []
+    assert gateway.files["gateway"] == connected.original.hosts[0].content
+    assert machines["a-1"].running
+    assert recover.carry_out(killed, estate, Interrupt(), connected.watcher) == [], "safe to repeat"
+
+
+def test_what_could_not_be_put_back_stays_to_be_recovered(
+    killed: str, connected: Run, estate: Inventory, machines: dict[str, Machine]
+) -> None:
+    machines["a-1"].broken = True
+    left = recover.carry_out(killed, estate, Interrupt(), connected.watcher)
+    assert any("the gateway stays on the standby" in what for what in left)
+    assert recover.unfinished() == [killed]
+    machines["a-1"].broken = False
+    assert recover.carry_out(killed, estate, Interrupt(), connected.watcher) == []
+    assert recover.unfinished() == []
+
+
+def test_a_kept_config_that_was_altered_is_not_put_in_place(
+    killed: str, connected: Run, estate: Inventory, gateway: ScriptedGateway
+) -> None:
+    kept = connected.folder / "before" / "gateway.conf"
+    kept.write_bytes(kept.read_bytes() + b"# altered")
+    with pytest.raises(UsageError, match="is not the original config any more"):
+        recover.carry_out(killed, estate, Interrupt(), connected.watcher)
+    assert "restore" not in gateway.calls
+
+
+def test_the_inventory_of_a_run_is_known_from_its_journal(killed: str, inventory_file: Path) -> None:
+    assert recover.inventory_of(killed) == inventory_file
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"event": "ru'])
+def test_a_run_that_left_no_record_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, playbook: Playbook
+) -> None:
+    monkeypatch.setenv("DRILLCTL_HOME", str(tmp_path))
+    assert recover.unfinished() == []
+    folder = tmp_path / "runs" / "some-run"
+    if content is not None:
+        folder.mkdir(parents=True)
+        (folder / "journal.jsonl").write_bytes(content)
+    with pytest.raises(UsageError, match=r"there is no run some-run|the journal of some-run is empty") as caught:
+        recover.inventory_of("some-run")
+    assert caught.value.state == "nothing was changed"
+    assert recover.unfinished() == []
