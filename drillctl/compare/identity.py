@@ -48,6 +48,7 @@ _CAN_CHANGE: dict[str, tuple[Effect, str]] = {
     "model.architecture": ("yes", "another network gives other answers"),
     "model.classes": ("yes", "another set of labels"),
     "labels": ("yes", "another set of labels"),
+    "card": ("yes", "another network, or images that are resized, cut and normalised in another way"),
     "code": ("yes", "preprocessing and post-processing are code"),
     "torch": ("yes", "another release may pick other kernels, whose sums round differently"),
     "cuda": ("yes", "another release may pick other kernels, whose sums round differently"),
