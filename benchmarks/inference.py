@@ -93,10 +93,11 @@ class Served:
 
     setting: Setting
     url: str
+    connections: int
 
-    def load(self, *, connections: int = CONNECTIONS, rate: float | None = None) -> Outcome:
+    def load(self, *, connections: int | None = None, rate: float | None = None) -> Outcome:
         command = [*_pinned(self.setting.cores.sending), "-m", "benchmarks.load", f"{self.url}/predict"]
-        command += [*map(str, self.setting.images), "--connections", str(connections)]
+        command += [*map(str, self.setting.images), "--connections", str(connections or self.connections)]
         command += ["--seconds", str(self.setting.seconds), *(["--rate", f"{rate:.3f}"] if rate else [])]
         done = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
         outcome = Outcome(**json.loads(done.stdout))
@@ -134,7 +135,8 @@ def running(setting: Setting, *command: str, **variables: str) -> Iterator[Conte
         else:
             url = f"http://127.0.0.1:{port}"
             _wait_ready(url, process)
-            yield Served(setting, url)
+            # The development server answers one connection after the other: more than one would only wait.
+            yield Served(setting, url, 1 if command[-1] == "flask" else CONNECTIONS)
     finally:
         # LitServe has processes of its own: the whole session goes.
         for number in (signal.SIGTERM, signal.SIGKILL):

@@ -66,7 +66,7 @@ class Recognise(ls.LitAPI):
 def main() -> None:
     settings = read_settings(os.environ)
     size = settings.batch_size or 1
-    api = Recognise(max_batch_size=size, batch_timeout=settings.batch_wait if size > 1 else 0.0)
+    api = Recognise(max_batch_size=size, batch_timeout=(settings.batch_wait or 0.05) if size > 1 else 0.0)
     lanes = settings.lanes or max(1, len(os.sched_getaffinity(0)) // settings.threads)
     server = ls.LitServer(api, accelerator="cpu", workers_per_device=lanes)
     server.run(host=settings.host, port=settings.port, log_level="error", generate_client_file=False)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BOUNDARY: Final = "benchmark-boundary"
 GOOD: Final = 200
+PATIENCE: Final = 20.0  # seconds
 
 
 @dataclass
@@ -143,7 +144,11 @@ class Load:
         try:
             if connection is None or connection.transport is None or connection.transport.is_closing():
                 _, connection = await loop.create_connection(_Connection, self._host, self._port)
-            status, body = await connection.ask(self._requests[number])
+            async with asyncio.timeout(PATIENCE):
+                status, body = await connection.ask(self._requests[number])
+        except TimeoutError:
+            if connection is not None and connection.transport is not None:
+                connection.transport.abort()
         except OSError:
             await asyncio.sleep(0.01)
         if connection is not None and connection.transport is not None:

@@ -150,12 +150,14 @@ class Service:
             prepared = await asyncio.get_running_loop().run_in_executor(self._decoders, state.predictor.prepare, data)
             self._metrics.stage("decode", time.monotonic() - started)
             answer = asyncio.wrap_future(worker.submit(prepared))
-        while not answer.done():
-            await asyncio.wait((answer,), timeout=COMPUTE_SECONDS)
-            if not answer.done() and worker.longest > COMPUTE_SECONDS:
-                answer.cancel()
-                raise self._hangs(worker.longest)
-        return answer.result()
+        try:
+            while not answer.done():
+                await asyncio.wait((answer,), timeout=COMPUTE_SECONDS)
+                if not answer.done() and worker.longest > COMPUTE_SECONDS:
+                    raise self._hangs(worker.longest)
+            return answer.result()
+        finally:
+            answer.cancel()  # where its turn has not come, it is skipped
 
     async def _unless_client_leaves(self, request: Request, computing: Coroutine[None, None, Answer]) -> Answer:
         """Wait for the answer. Raises ClientDisconnect once the client is gone; what has not begun is not computed."""

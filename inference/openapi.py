@@ -8,6 +8,7 @@ from inference.preprocess import FORMATS
 from inference.upload import FIELD, MAX_FILE
 
 Json = dict[str, object]
+MEDIA_TYPES: Final = tuple(f"image/{name.lower()}" for name in FORMATS)
 
 _HEADERS: Final[Json] = {
     name: {"description": meaning, "schema": {"type": "string"}}
@@ -55,10 +56,11 @@ def _predict() -> Json:
         "properties": {FIELD: {"type": "string", "format": "binary", "description": f"At most {MAX_FILE} bytes."}},
         "required": [FIELD],
     }
+    form = {"schema": upload, "encoding": {FIELD: {"contentType": ", ".join(MEDIA_TYPES)}}}
     return {
         "operationId": "predict",
         "summary": "Recognise one image.",
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": upload}}},
+        "requestBody": {"required": True, "content": {"multipart/form-data": form}},
         "responses": {
             "200": _answer("The most likely labels, highest logit first.", "Answer"),
             **{status: _answer(meaning, "Refusal") for status, meaning in refusals.items()},

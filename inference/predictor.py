@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from inference.settings import DeviceChoice, Settings
 
 DEFAULT_BATCH: Final = {"cpu": 1, "cuda": 16}
+# Seconds. On the CPU, decoding and computing share the cores: what a batch that is not full wastes is dear there.
+_DEFAULT_WAIT: Final = {"cpu": 0.05, "cuda": 0.005}
 
 
 class Predictor:
@@ -71,6 +73,11 @@ class Predictor:
     def default_lanes(self) -> int:
         """How many computations fit on the device at one time: on the CPU as many as this process has cores for."""
         return max(1, len(os.sched_getaffinity(0)) // torch.get_num_threads()) if self.device.type == "cpu" else 1
+
+    @property
+    def default_wait(self) -> float:
+        """How many seconds a batch that is not full should wait for images that are being decoded."""
+        return _DEFAULT_WAIT[self.device.type]
 
     def predict_image(self, source: Path | bytes) -> Answer:
         """Answer one image, given as encoded bytes or as the path of a file.

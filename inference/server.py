@@ -106,7 +106,7 @@ class _Loading:
             settings.queue_size,
             lambda error: self._fail(str(error)),
             lanes=lanes,
-            wait=settings.batch_wait,
+            wait=predictor.default_wait if settings.batch_wait is None else settings.batch_wait,
             observer=self._metrics,
         )
         readiness.ready(Ready(predictor, worker, fingerprint(predictor.facts())))

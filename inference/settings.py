@@ -32,8 +32,8 @@ class Settings:
     ``batch_size`` None means the device's default. ``threads`` is the number of CPU threads of one computation; it is
     fixed, not derived from the machine, because another number changes the last bits of the answers. ``lanes`` is the
     number of computations at one time (None: as many as the cores allow); it changes no bits. ``batch_wait`` is in
-    seconds: how long a batch that is not full waits for images that are on their way. ``drain`` is how many seconds
-    requests in flight get after SIGTERM.
+    seconds: how long a batch that is not full waits for images that are on their way (None: the device's default).
+    ``drain`` is how many seconds requests in flight get after SIGTERM.
     """
 
     service_name: ServiceName
@@ -55,7 +55,7 @@ class Settings:
     channels_last: bool
     cuda_graph: bool
     queue_size: int
-    batch_wait: float
+    batch_wait: float | None
     drain: int
 
     @property
@@ -92,7 +92,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         channels_last=_one_of(env, "CHANNELS_LAST", "0", ("0", "1")) == "1",
         cuda_graph=_one_of(env, "CUDA_GRAPH", "1", ("0", "1")) == "1",
         queue_size=_number(env, "QUEUE_SIZE", 64, 1, 10_000),
-        batch_wait=_number(env, "BATCH_WAIT_MS", 5, 0, 1000) / 1e3,
+        batch_wait=_number(env, "BATCH_WAIT_MS", 0, 0, 1000) / 1e3 if "BATCH_WAIT_MS" in env else None,
         drain=_number(env, "DRAIN_SECONDS", 20, 1, 3600),
     )
 
