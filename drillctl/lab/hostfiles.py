@@ -121,7 +121,7 @@ SystemCallFilter=@system-service
 SystemCallFilter=~@privileged
 SystemCallErrorNumber=EPERM
 """
-"""What confines a server: the lines of `deploy/inference.service`, which says why. Drills prove that it still serves."""
+"""What confines a server: the lines of `deploy/inference.service`, which says why. Drills prove that it serves."""
 
 
 @dataclass(frozen=True)
