@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -184,6 +185,45 @@ def test_the_commands_pack_verify_serve_and_predict_agree(
         info = httpx.get(f"{server.url}/info").json()
         assert info["model"]["classes"] == 7
         assert info["fingerprint"]["labels"] == read_checkpoint(tmp_path / "packed", None).description.facts()["labels"]
+
+
+class Evil:
+    """Would write to stderr where it is unpickled without care."""
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, ("echo the code ran >&2",)
+
+
+def _hide_code(folder: Path) -> None:
+    state = torch.load(folder / "pytorch_model.pt", weights_only=True)
+    torch.save({**state, "hook": Evil()}, folder / "pytorch_model.pt")
+
+
+def _drop_a_label(folder: Path) -> None:
+    lines = (folder / "labels.txt").read_text().splitlines()[:-1]
+    (folder / "labels.txt").write_text("\n".join(lines) + "\n")
+    card = (folder / "model.json").read_text()
+    (folder / "model.json").write_text(card.replace('"classes": 7', '"classes": 6'))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [(_hide_code, "would run code"), (_drop_a_label, "has 6 labels, but the classifier in .* has 7 outputs")],
+)
+def test_a_model_that_may_not_be_served_ends_the_server_with_the_reason(
+    source: Path,
+    tmp_path: Path,
+    spoil: Callable[[Path], None],
+    said: str,
+    serving: Callable[..., AbstractContextManager[ServerProcess]],
+) -> None:
+    spoil(spoilt := Path(shutil.copytree(source, tmp_path / "spoilt")))
+    with serving(MODEL_PATH=str(spoilt)) as server:
+        assert server.process.wait(30) == 3
+    stderr = "".join(server.stderr)
+    assert re.search(said, stderr)
+    assert "Traceback" not in stderr
+    assert "the code ran" not in stderr
 
 
 def test_commands_say_in_one_sentence_what_is_wrong(
