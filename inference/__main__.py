@@ -1,4 +1,4 @@
-"""``python -m inference serve | predict | train | draw``: the command line of the server under drill."""
+"""``python -m inference serve | predict | pack | verify | train | draw``: the server's command line."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _serve()
             case "predict":
                 return _predict(parsed.images)
+            case "pack":
+                return _pack(parsed.source, parsed.destination)
+            case "verify":
+                return _verify(parsed.folder)
             case "train":
                 return _train(parsed.folder, parsed.drawings, parsed.epochs)
             case _:
@@ -60,6 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", help="answer HTTP requests until SIGTERM")
     predict = commands.add_parser("predict", help="print one JSON line per image, the bytes the server would answer")
     predict.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="default: DEFAULT_IMAGE_PATH")
+    pack = commands.add_parser("pack", help="turn any form of model into a packed folder, and print its MODEL_SHA256")
+    pack.add_argument("source", type=Path, metavar="SOURCE", help="folder of the model, or its weights file")
+    pack.add_argument("destination", type=Path, metavar="DEST", help="folder to make; it must not exist yet")
+    verify = commands.add_parser("verify", help="check every file of a packed folder against its manifest")
+    verify.add_argument("folder", type=Path, metavar="FOLDER")
     train = commands.add_parser("train", help="train the sample model on drawings, the same weights every time")
     train.add_argument("folder", type=Path, help="model folder to write")
     train.add_argument("--drawings", type=int, help="size of the training series")
@@ -87,19 +96,13 @@ def _predict(images: list[Path]) -> int:
     paths = images or ([settings.default_image_path] if settings.default_image_path else [])
     if not paths:
         raise SettingsError("Name at least one image, or set DEFAULT_IMAGE_PATH.")
-    from inference.checkpoint import read_checkpoint
+    from inference.model_source import obtain_model
 
-    checkpoint = read_checkpoint(settings.model_path, settings.model_sha256)
+    checkpoint = obtain_model(settings)
     from inference.answer import canonical_json
     from inference.predictor import Predictor
 
-    predictor = Predictor(
-        checkpoint,
-        device=settings.device,
-        batch_size=settings.batch_size,
-        threads=settings.threads,
-        top_k=settings.top_k,
-    )
+    predictor = Predictor.from_settings(checkpoint, settings)
     code = EXIT_OK
     for path in paths:
         try:
@@ -114,6 +117,22 @@ def _predict(images: list[Path]) -> int:
             sys.stdout.buffer.write(canonical_json({**answer}) + b"\n")
     sys.stdout.buffer.flush()
     return code
+
+
+def _pack(source: Path, destination: Path) -> int:
+    from inference.pack import pack
+
+    sha256 = pack(source, destination)
+    print(f"MODEL_SHA256={sha256}")  # noqa: T201 - the result of the command
+    return EXIT_OK
+
+
+def _verify(folder: Path) -> int:
+    from inference.pack import verify
+
+    for name in verify(folder):
+        print(f"{name}: OK")  # noqa: T201 - the result of the command
+    return EXIT_OK
 
 
 def _train(folder: Path, drawings: int | None, epochs: int | None) -> int:

@@ -1,4 +1,4 @@
-"""The web application: ``/health``, ``/info`` and ``/predict``, and the headers that every answer carries.
+"""The web application: its endpoints, and the headers that every answer carries.
 
 It can answer from the first moment: what it says depends on ``Readiness``, and PyTorch is never imported here.
 """
@@ -14,7 +14,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -26,37 +26,50 @@ from inference.answer import canonical_json
 from inference.errors import DeviceError, QueueFullError, RefusedError
 from inference.identity import versions
 from inference.log import event
+from inference.metrics import CONTENT_TYPE, Metrics
+from inference.openapi import document
 from inference.readiness import Failed, Loading, Ready
-from inference.upload import drop_upload, read_upload
+from inference.upload import read_upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from inference.answer import Answer
     from inference.identity import Fact
     from inference.readiness import Readiness
     from inference.settings import Settings
 
+COMPUTE_SECONDS: Final = 60.0
+"""A computation that runs longer hangs: its device is taken for broken."""
+
+_CLOSE_SECONDS: Final = 5.0
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_CLIENT_LEFT: Final = 499  # nginx's word for it; nobody receives it, the log shows it
-_DECODERS: Final = min(8, os.cpu_count() or 1)
-_RETRY_SECONDS: Final = {"loading": 2, "failed": 30, "busy": 1}
+_CLIENT_LEFT: Final = 499  # nginx's word for it; nobody receives it, log and metrics show it
+_QUIET: Final = frozenset({"/health", "/livez", "/readyz", "/metrics"})  # asked every second, for ever
+_RETRY_SECONDS: Final = {"loading": 2, "failed": 30, "busy": 1, "stopping": 1}
 _SUGGESTION: Final = {
     "loading": "The model is still loading; retry in a few seconds or use the other zone.",
     "failed": "This server cannot answer until it is restarted; use the other zone.",
     "busy": "The server is at its limit; retry in a second or use the other zone.",
+    "stopping": "The server is stopping; use the other zone.",
 }
 
 
 class Service:
     """The handlers of one server. ``create_app`` makes the ASGI application of it."""
 
-    def __init__(self, settings: Settings, readiness: Readiness) -> None:
+    def __init__(self, settings: Settings, readiness: Readiness, metrics: Metrics) -> None:
         self._settings = settings
         self._readiness = readiness
-        self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
-        self._waiting = 0
+        self._metrics = metrics
+        self._decoders = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode")
+        self._inside = 0
+        metrics.watch("requests_in_flight", "/predict requests that are inside.", lambda: self._inside)
+        metrics.watch("ready", "1 while the server can answer, else 0.", lambda: isinstance(readiness.state, Ready))
+        metrics.watch("queue_depth_images", "Images that wait to be computed.", lambda: self._of_ready("depth"))
+        metrics.watch("gpu_memory_bytes", "GPU memory that PyTorch holds.", lambda: self._of_ready("gpu_memory"))
 
     async def health(self, _: Request) -> Response:
         match self._readiness.state:
@@ -66,6 +79,18 @@ class Service:
                 return _json(503, {"status": "failed", "reason": reason}, _retry("failed"))
             case Ready():
                 return _json(200, {"status": "healthy", "uptime_sec": round(self._readiness.uptime, 3)})
+
+    async def alive(self, request: Request) -> Response:
+        answer = await self.health(request)
+        if not isinstance(self._readiness.state, Failed):
+            answer.status_code = 200
+        return answer
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(self._metrics.page(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def openapi(self, _: Request) -> Response:
+        return _json(200, document())
 
     async def info(self, _: Request) -> Response:
         settings, state = self._settings, self._readiness.state
@@ -93,52 +118,98 @@ class Service:
     async def predict(self, request: Request) -> Response:
         state = self._readiness.state
         if not isinstance(state, Ready):
-            await drop_upload(request)
-            return _unavailable("failed" if isinstance(state, Failed) else "loading")
-        if self._waiting >= self._settings.queue_size:
-            await drop_upload(request)
-            return _unavailable("busy")
-        self._waiting += 1
+            return self._unavailable("failed" if isinstance(state, Failed) else "loading")
+        if self._inside >= self._settings.queue_size:
+            return self._unavailable("busy")
+        self._inside += 1
         try:
+            started = time.monotonic()
             data = await read_upload(request)
-            loop = asyncio.get_running_loop()
-            prepared = await loop.run_in_executor(self._decoders, state.predictor.prepare, data)
-            if await request.is_disconnected():
-                return Response(status_code=_CLIENT_LEFT)
-            answer = await asyncio.wrap_future(state.worker.submit(prepared))
+            self._metrics.stage("upload", time.monotonic() - started)
+            answer = await self._unless_client_leaves(request, self._compute(state, data))
         except RefusedError as error:
+            self._metrics.failed(error.error)
             return _json(error.status, {"error": error.error, "message": str(error)})
         except QueueFullError:
-            return _unavailable("busy")
+            return self._unavailable("busy")
         except DeviceError:
-            return _unavailable("failed")
+            return self._unavailable("failed")
         except ClientDisconnect:
+            self._metrics.failed("client_left")
             return Response(status_code=_CLIENT_LEFT)
+        except asyncio.CancelledError:  # the time to drain is over; this task ends with this answer
+            return self._unavailable("stopping")
         finally:
-            self._waiting -= 1
+            self._inside -= 1
         return _json(200, cast("Mapping[str, object]", answer))
+
+    async def _compute(self, state: Ready, data: bytes) -> Answer:
+        worker = state.worker
+        with worker.expecting():
+            started = time.monotonic()
+            prepared = await asyncio.get_running_loop().run_in_executor(self._decoders, state.predictor.prepare, data)
+            self._metrics.stage("decode", time.monotonic() - started)
+            answer = asyncio.wrap_future(worker.submit(prepared))
+        try:
+            while not answer.done():
+                await asyncio.wait((answer,), timeout=COMPUTE_SECONDS)
+                if not answer.done() and worker.longest > COMPUTE_SECONDS:
+                    raise self._hangs(worker.longest)
+            return answer.result()
+        finally:
+            answer.cancel()  # where its turn has not come, it is skipped
+
+    async def _unless_client_leaves(self, request: Request, computing: Coroutine[None, None, Answer]) -> Answer:
+        """Wait for the answer. Raises ClientDisconnect once the client is gone; what has not begun is not computed."""
+        work = asyncio.ensure_future(computing)
+        leaving = asyncio.ensure_future(_left(request))
+        try:
+            await asyncio.wait((work, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise ClientDisconnect
+            return work.result()
+        finally:
+            work.cancel()
+            leaving.cancel()
+
+    def _hangs(self, seconds: float) -> DeviceError:
+        error = DeviceError(f"A computation has been running for {seconds:.0f} s: the device hangs.")
+        self._readiness.fail(str(error))
+        event(logging.ERROR, "failed", reason=str(error))
+        return error
+
+    def _unavailable(self, why: str) -> Response:
+        self._metrics.failed(why)
+        body = {"error": "service_unavailable", "fallback": True, "suggestion": _SUGGESTION[why]}
+        return _json(503, body, _retry(why))
+
+    def _of_ready(self, what: Literal["depth", "gpu_memory"]) -> float:
+        state = self._readiness.state
+        if not isinstance(state, Ready):
+            return 0
+        return state.worker.depth if what == "depth" else state.predictor.gpu_memory()
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            # Every request has been answered by now; nothing is cut off here.
-            self._decoders.shutdown()
-            if isinstance(state := self._readiness.state, Ready):
-                state.worker.close()
+            # Every request has been answered by now, or its time was over: only a device that hangs is not waited for.
+            self._decoders.shutdown(cancel_futures=True)
+            if isinstance(state := self._readiness.state, Ready) and not state.worker.close(_CLOSE_SECONDS):
+                event(logging.WARNING, "device hangs")
 
 
 class Identified:
-    """Adds zone, host, request id and model hash to every response, errors included, and logs each request."""
+    """Adds request id and model hash to every response, errors included; logs and counts each request.
 
-    def __init__(self, app: ASGIApp, settings: Settings, readiness: Readiness) -> None:
+    Zone and host are added below, by the HTTP server, so that answers it gives by itself carry them too.
+    """
+
+    def __init__(self, app: ASGIApp, readiness: Readiness, metrics: Metrics) -> None:
         self._app = app
         self._readiness = readiness
-        self._fixed = [
-            (b"x-served-zone", settings.zone.encode("ascii")),
-            (b"x-served-host", settings.node_name.encode("ascii")),
-        ]
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -155,7 +226,6 @@ class Identified:
                 status = message["status"]
                 message["headers"] = [
                     *message.get("headers", ()),
-                    *self._fixed,
                     (b"x-request-id", request_id.encode("ascii")),
                     *self._model(),
                 ]
@@ -164,14 +234,16 @@ class Identified:
         try:
             await self._app(scope, receive, identified)
         finally:
+            seconds = time.monotonic() - started
+            self._metrics.answered(scope["path"], status, seconds)
             event(
-                logging.INFO if status < HTTPStatus.INTERNAL_SERVER_ERROR else logging.WARNING,
+                _level(scope["path"], status),
                 "request",
                 request_id=request_id,
                 method=scope["method"],
                 path=scope["path"][:200],
                 status=status,
-                milliseconds=round((time.monotonic() - started) * 1e3, 2),
+                milliseconds=round(seconds * 1e3, 2),
             )
 
     def _model(self) -> list[tuple[bytes, bytes]]:
@@ -181,26 +253,42 @@ class Identified:
         return [(b"x-model-sha256", state.predictor.description.sha256.encode("ascii"))]
 
 
-def create_app(settings: Settings, readiness: Readiness) -> ASGIApp:
+def create_app(settings: Settings, readiness: Readiness, metrics: Metrics) -> ASGIApp:
     """Build the complete ASGI application; ``readiness`` may become ready, or fail, at any time while it serves."""
-    service = Service(settings, readiness)
+    service = Service(settings, readiness, metrics)
     app = Starlette(
         routes=[
             Route("/health", service.health, methods=["GET"]),
+            Route("/readyz", service.health, methods=["GET"]),
+            Route("/livez", service.alive, methods=["GET"]),
             Route("/info", service.info, methods=["GET"]),
+            Route("/metrics", service.metrics, methods=["GET"]),
+            Route("/openapi.json", service.openapi, methods=["GET"]),
             Route("/predict", service.predict, methods=["POST"]),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _bug},
         lifespan=service.lifespan,
     )
-    return Identified(app, settings, readiness)
+    app.router.redirect_slashes = False  # a redirect would name a host that the client did not ask
+    return Identified(app, readiness, metrics)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _level(path: str, status: int) -> int:
+    if path in _QUIET:
+        return logging.DEBUG
+    return logging.INFO if status < HTTPStatus.INTERNAL_SERVER_ERROR else logging.WARNING
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     status = HTTPStatus(cast("HTTPException", error).status_code)
     body = {
         "error": status.phrase.lower().replace(" ", "_"),
-        "message": "Known are GET /health, GET /info, POST /predict.",
+        "message": "GET /openapi.json tells what is known here.",
     }
     return _json(status, body, dict(cast("HTTPException", error).headers or {}))
 
@@ -216,8 +304,3 @@ def _json(status: int, body: Mapping[str, object], headers: Mapping[str, str] | 
 
 def _retry(why: str) -> dict[str, str]:
     return {"Retry-After": str(_RETRY_SECONDS[why])}
-
-
-def _unavailable(why: str) -> Response:
-    body = {"error": "service_unavailable", "fallback": True, "suggestion": _SUGGESTION[why]}
-    return _json(503, body, _retry(why))

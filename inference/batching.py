@@ -1,22 +1,27 @@
-"""One bounded queue and one computing thread: whatever waits is computed together, up to the fixed batch."""
+"""One bounded queue and its computing threads (lanes): what waits is computed together, up to the fixed batch."""
 
 from __future__ import annotations
 
-import queue
 import threading
+import time
+from collections import deque
 from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from inference.errors import DeviceError, QueueFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from inference.answer import Answer
 
+_IDLE: Final = float("inf")
+
 
 class Computer(Protocol):
-    """What the worker needs of a predictor."""
+    """What the worker needs of a predictor; ``compute`` is called by several threads if there are several lanes."""
 
     @property
     def batch_size(self) -> int: ...
@@ -24,68 +29,137 @@ class Computer(Protocol):
     def compute(self, prepared: Sequence[bytes]) -> list[Answer]: ...
 
 
-_Job = tuple[bytes, "Future[Answer]"]
-_STOP: Final = None
+class Observer(Protocol):
+    """Who wants to know how the work goes."""
+
+    def computed(self, waited: Sequence[float], seconds: float) -> None:
+        """Note that a batch took ``seconds``; ``waited`` has the seconds that each of its images had queued."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    prepared: bytes
+    queued: float = field(default_factory=time.monotonic)
+    future: Future[Answer] = field(default_factory=Future)
 
 
 class BatchWorker:
     """Computes submitted images in the order they came.
 
-    Nothing waits for a fuller batch: a batch is what queued up while the one before was computed, so that an idle
-    server answers at once and a busy one fills its batches.
+    A batch is what queued up while the one before was computed. One that is not full waits for more only while images
+    are known to be on their way (``expecting``), and at most ``wait`` seconds: an idle server answers at once, a busy
+    one fills its batches.
     """
 
-    def __init__(self, computer: Computer, capacity: int, on_device_error: Callable[[DeviceError], None]) -> None:
+    def __init__(
+        self,
+        computer: Computer,
+        capacity: int,
+        on_device_error: Callable[[DeviceError], None],
+        *,
+        lanes: int = 1,
+        wait: float = 0.0,
+        observer: Observer | None = None,
+    ) -> None:
         self._computer = computer
+        self._capacity = capacity
         self._on_device_error = on_device_error
-        self._queue: queue.Queue[_Job | None] = queue.Queue(maxsize=capacity)
-        self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
-        self._thread.start()
+        self._wait = wait
+        self._observer = observer
+        self._jobs: deque[_Job] = deque()
+        self._expected = 0
+        self._closing = False
+        self._changed = threading.Condition()
+        self._busy_since = [_IDLE] * lanes
+        self._lanes = [
+            threading.Thread(target=self._work, args=(lane,), name=f"compute-{lane}", daemon=True)
+            for lane in range(lanes)
+        ]
+        for thread in self._lanes:
+            thread.start()
+
+    @property
+    def depth(self) -> int:
+        """Images that wait to be computed."""
+        return len(self._jobs)
+
+    @property
+    def longest(self) -> float:
+        """Seconds that the oldest computation has been running; 0 when none is."""
+        return max(0.0, time.monotonic() - min(self._busy_since))
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Announce an image that is being prepared, for as long as it is."""
+        with self._changed:
+            self._expected += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._expected -= 1
+                self._changed.notify()
 
     def submit(self, prepared: bytes) -> Future[Answer]:
         """Queue one prepared image. Cancelling the future before its turn skips it. Raises QueueFullError at once."""
-        future: Future[Answer] = Future()
-        try:
-            self._queue.put_nowait((prepared, future))
-        except queue.Full:
-            raise QueueFullError("All places in the queue are taken.") from None
-        return future
+        job = _Job(prepared)
+        with self._changed:
+            if self._closing or len(self._jobs) >= self._capacity:
+                raise QueueFullError("All places in the queue are taken.")
+            self._jobs.append(job)
+            self._changed.notify()
+        return job.future
 
-    def close(self) -> None:
-        """Finish what is queued, then end the thread."""
-        self._queue.put(_STOP)
-        self._thread.join()
+    def close(self, seconds: float | None = None) -> bool:
+        """Finish what is queued, then end the threads; False if that took longer than ``seconds``."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        deadline = None if seconds is None else time.monotonic() + seconds
+        for thread in self._lanes:
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._lanes)
 
-    def _work(self) -> None:
-        stopping = False
-        while not stopping:
-            first = self._queue.get()
-            if first is _STOP:
-                return
-            jobs = [first]
-            while len(jobs) < self._computer.batch_size:
+    def _work(self, lane: int) -> None:
+        while jobs := self._next_batch():
+            running = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+            if running:
+                self._busy_since[lane] = time.monotonic()
                 try:
-                    job = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if job is _STOP:
-                    stopping = True
-                    break
-                jobs.append(job)
-            self._compute([job for job in jobs if job[1].set_running_or_notify_cancel()])
+                    self._compute(running)
+                finally:
+                    self._busy_since[lane] = _IDLE
+
+    def _next_batch(self) -> list[_Job]:
+        """Wait for work; empty only when closing and all is done."""
+        size = self._computer.batch_size
+        with self._changed:
+            while True:
+                while not self._jobs:
+                    if self._closing:
+                        return []
+                    self._changed.wait()
+                deadline = self._jobs[0].queued + self._wait
+                while 0 < len(self._jobs) < size and self._expected and not self._closing:
+                    if not self._changed.wait(max(0.0, deadline - time.monotonic())):
+                        break
+                # While this lane waited for more, another one may have taken all of it.
+                if self._jobs:
+                    return [self._jobs.popleft() for _ in range(min(size, len(self._jobs)))]
 
     def _compute(self, jobs: list[_Job]) -> None:
-        if not jobs:
-            return
+        started = time.monotonic()
         try:
-            answers = self._computer.compute([prepared for prepared, _ in jobs])
+            answers = self._computer.compute([job.prepared for job in jobs])
         except DeviceError as error:
             self._on_device_error(error)
-            for _, future in jobs:
-                future.set_exception(error)
+            for job in jobs:
+                job.future.set_exception(error)
         except Exception as error:  # noqa: BLE001 - a request that breaks the model must not end the worker
-            for _, future in jobs:
-                future.set_exception(error)
+            for job in jobs:
+                job.future.set_exception(error)
         else:
-            for (_, future), answer in zip(jobs, answers, strict=True):
-                future.set_result(answer)
+            for job, answer in zip(jobs, answers, strict=True):
+                job.future.set_result(answer)
+            if self._observer:
+                self._observer.computed([started - job.queued for job in jobs], time.monotonic() - started)

@@ -1,7 +1,13 @@
-"""The model folder: ``model.safetensors`` (weights), ``labels.txt`` (one label a line), ``model.json`` (the card).
+"""A model on disk, in any of the forms that MODEL_PATH may name; read strictly, and without PyTorch.
 
-Reading is strict and needs no PyTorch, so that a wrong or incomplete model is refused before anything slow happens.
-The bytes that are hashed are the bytes that are handed on: the file is read once.
+| form | weights | labels | card |
+|---|---|---|---|
+| packed, made by ``python -m inference pack`` or ``train`` | ``model.safetensors`` | ``labels.txt`` | ``model.json`` |
+| ModelScope's general recognition | ``pytorch_model.pt`` | ``meta_info.txt``, second column | known |
+| any other state dict | one ``.pth`` or ``.pt`` | ``labels.txt`` | ``model.json`` |
+
+A wrong or incomplete model is refused before anything slow happens. The bytes that are hashed are the bytes that are
+handed on: each file is read once.
 """
 
 from __future__ import annotations
@@ -10,80 +16,24 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
+from inference.card import CARD, ModelCard, modelscope_card, parse_card
 from inference.errors import CheckpointError, HashMismatchError
-from inference.preprocess import Preprocessing
+from inference.manifest import MANIFEST, read_manifest
+from inference.weights import read_hashed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from inference.identity import Fact
 
 WEIGHTS: Final = "model.safetensors"
 LABELS: Final = "labels.txt"
-CARD: Final = "model.json"
+MODELSCOPE_WEIGHTS: Final = "pytorch_model.pt"
+MODELSCOPE_LABELS: Final = "meta_info.txt"
 
-_CHUNK: Final = 8 << 20
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Architecture(_Strict):
-    """A ResNeSt shape; see ``inference.resnest.ResNeStShape`` for the meaning of the numbers."""
-
-    family: Literal["resnest"]
-    blocks: tuple[int, int, int, int] = Field(strict=False)
-    stem_width: int = Field(ge=1)
-    width: int = Field(ge=1)
-
-
-class PreprocessingCard(_Strict):
-    """Sizes in pixels, mean and standard deviation of the channels after scaling to 0–1."""
-
-    resize: int = Field(ge=1, le=4096)
-    crop: int = Field(ge=1, le=4096)
-    mean: tuple[float, float, float] = Field(strict=False)
-    std: tuple[float, float, float] = Field(strict=False)
-
-    @model_validator(mode="after")
-    def _crop_fits(self) -> PreprocessingCard:
-        if self.crop > self.resize:
-            msg = f"crop ({self.crop}) must not be larger than resize ({self.resize})"
-            raise ValueError(msg)
-        if min(self.std) <= 0:
-            msg = "std must be positive"
-            raise ValueError(msg)
-        return self
-
-
-class Training(_Strict):
-    """How the weights came about and how good they are; for people, nothing reads it."""
-
-    command: str
-    date: str
-    drawings: int
-    epochs: int
-    seed: int
-    seconds: float
-    held_out: int
-    accuracy: float
-    torch: str
-
-
-class ModelCard(_Strict):
-    """``model.json``: what must be known to run the weights."""
-
-    name: str = Field(min_length=1)
-    architecture: Architecture
-    classes: int = Field(ge=1)
-    preprocessing: PreprocessingCard
-    training: Training | None = None
-
-    def preprocess(self) -> Preprocessing:
-        card = self.preprocessing
-        return Preprocessing(resize=card.resize, crop=card.crop, mean=card.mean, std=card.std)
+Format = Literal["safetensors", "pickle"]
+_PICKLES: Final = (".pt", ".pth")
 
 
 @dataclass(frozen=True)
@@ -92,89 +42,143 @@ class ModelDescription:
 
     path: Path
     sha256: str
+    labels_path: Path
     labels: tuple[str, ...]
     card: ModelCard
+
+    def facts(self) -> dict[str, Fact]:
+        """Return what of the model can change an answer beside its weights, each as a SHA-256.
+
+        Taken over what was understood, not over the files: a model answers the same before and after packing.
+        """
+        return {
+            "labels": hashlib.sha256("\n".join(self.labels).encode("utf-8")).hexdigest(),
+            "card": hashlib.sha256(
+                self.card.model_dump_json(include={"architecture", "classes", "preprocessing"}).encode("utf-8")
+            ).hexdigest(),
+        }
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model folder as read. The raw weights are wanted only until the model is built; let go of them then."""
+    """A model as read. ``weights`` are the raw bytes of the file in the given format."""
 
     description: ModelDescription
-    weights: bytes
+    weights: memoryview | bytes
+    format: Format = "safetensors"
 
 
 def read_checkpoint(
     path: Path, expected_sha256: str | None, on_progress: Callable[[float], None] = lambda _: None
 ) -> Checkpoint:
-    """Read a model folder; ``path`` is the folder or the weights file in it.
+    """Read a model; ``path`` is its folder or the weights file in it.
 
-    ``on_progress`` gets the share of the weights checked so far, 0 to 1. Raises HashMismatchError if
-    ``expected_sha256`` is given and differs, CheckpointError for anything missing, unreadable or contradictory.
+    ``on_progress`` gets the share of the weights checked so far, 0 to 1. Where the folder has a manifest, every file is
+    checked against it. Raises HashMismatchError if that or ``expected_sha256`` differs, CheckpointError for anything
+    missing, unreadable or contradictory.
     """
-    folder = path if path.is_dir() else path.parent
-    weights_path = folder / WEIGHTS if path.is_dir() else path
-    weights, sha256 = _read_hashed(weights_path, on_progress)
+    weights_path = _find_weights(path)
+    folder = weights_path.parent
+    manifest = read_manifest(folder)
+    try:
+        weights, sha256 = read_hashed(weights_path, on_progress)
+    except OSError as error:
+        raise CheckpointError(
+            f"Cannot read the weights {weights_path}: {error.strerror}. MODEL_PATH must name a folder with {WEIGHTS}, "
+            f"{LABELS} and {CARD}, or the weights file in it; or a folder with {MODELSCOPE_WEIGHTS} and "
+            f"{MODELSCOPE_LABELS}."
+        ) from error
     if expected_sha256 is not None and sha256 != expected_sha256:
         raise HashMismatchError(
             f"{weights_path} is not the expected model: its sha256 is {sha256}, MODEL_SHA256 asks for "
             f"{expected_sha256}. Nothing is served. Put the right file in place, or correct MODEL_SHA256."
         )
-    card = _read_card(folder / CARD)
-    labels = _read_labels(folder / LABELS)
+    _check_listed(weights_path, sha256, manifest)
+    labels_path, labels, card = _read_words(weights_path, manifest)
     if len(labels) != card.classes:
         raise CheckpointError(
-            f"{folder / LABELS} has {len(labels)} labels, but {folder / CARD} says {card.classes} classes: "
+            f"{labels_path} has {len(labels)} labels, but {folder / CARD} says {card.classes} classes: "
             "the folder is not complete or mixes two models."
         )
-    return Checkpoint(ModelDescription(path=weights_path, sha256=sha256, labels=labels, card=card), weights)
+    description = ModelDescription(weights_path, sha256, labels_path, labels, card)
+    return Checkpoint(description, weights, "pickle" if weights_path.suffix in _PICKLES else "safetensors")
 
 
 def write_checkpoint(folder: Path, weights: bytes, labels: tuple[str, ...], card: ModelCard) -> None:
-    """Write a model folder; existing files of these names are replaced."""
+    """Write a model folder without a manifest; existing files of these names are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).write_bytes(weights)
-    (folder / LABELS).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
-    (folder / CARD).write_text(card.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
+    (folder / LABELS).write_text(labels_text(labels), encoding="utf-8")
+    (folder / CARD).write_text(card.text(), encoding="utf-8")
 
 
-def _read_hashed(path: Path, on_progress: Callable[[float], None]) -> tuple[bytes, str]:
-    try:
-        weights = path.read_bytes()
-    except OSError as error:
+def labels_text(labels: tuple[str, ...]) -> str:
+    """Return the content of ``labels.txt``: one label a line, line number − 1 is the class index."""
+    return "".join(f"{label}\n" for label in labels)
+
+
+def _find_weights(path: Path) -> Path:
+    """Return the weights file that a path names; it may still be missing."""
+    if not path.is_dir():
+        return path if path.suffix in (*_PICKLES, ".safetensors") else path / WEIGHTS
+    for name in (WEIGHTS, MODELSCOPE_WEIGHTS):
+        if (path / name).exists():
+            return path / name
+    others = sorted(other for suffix in _PICKLES for other in path.glob(f"*{suffix}"))
+    if len(others) > 1:
         raise CheckpointError(
-            f"Cannot read the weights {path}: {error.strerror}. MODEL_PATH must name a folder with {WEIGHTS}, {LABELS} "
-            f"and {CARD}, or the weights file in it."
-        ) from error
-    digest = hashlib.sha256()
-    view = memoryview(weights)
-    for start in range(0, len(weights), _CHUNK):
-        digest.update(view[start : start + _CHUNK])
-        on_progress(min(1.0, (start + _CHUNK) / len(weights)))
-    return weights, digest.hexdigest()
+            f"{path} holds several files of weights ({', '.join(other.name for other in others[:5])}): MODEL_PATH must "
+            "name the one to serve."
+        )
+    return others[0] if others else path / WEIGHTS
 
 
-def _read_text(path: Path) -> str:
+def _read_words(weights: Path, manifest: Mapping[str, str] | None) -> tuple[Path, tuple[str, ...], ModelCard]:
+    """Return where the labels came from, the labels, and the card."""
+    folder = weights.parent
+    if weights.name == MODELSCOPE_WEIGHTS and not (folder / CARD).exists():
+        path = folder / MODELSCOPE_LABELS
+        labels = _second_column(path, _read_text(path, manifest))
+        return path, labels, modelscope_card(len(labels))
+    card = parse_card(_read_text(folder / CARD, manifest), folder / CARD)
+    path = folder / LABELS
+    return path, _lines(path, _read_text(path, manifest)), card
+
+
+def _read_text(path: Path, manifest: Mapping[str, str] | None) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"Cannot read {path}: {error.strerror}; it belongs beside the weights.") from error
+    _check_listed(path, hashlib.sha256(content).hexdigest(), manifest)
+    try:
+        return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{path} is not UTF-8 (byte {error.start}).") from error
 
 
-def _read_labels(path: Path) -> tuple[str, ...]:
-    labels = tuple(_read_text(path).removesuffix("\n").split("\n"))
+def _check_listed(path: Path, sha256: str, manifest: Mapping[str, str] | None) -> None:
+    if manifest is None or manifest.get(path.name) == sha256:
+        return
+    if path.name not in manifest:
+        raise CheckpointError(f"{path} is not in the {MANIFEST} beside it: it was not packed with the rest.")
+    raise HashMismatchError(
+        f"{path} is not the file that was packed: its sha256 is {sha256}, {MANIFEST} says {manifest[path.name]}. "
+        "Nothing is served. Put the packed file back, or pack the model again."
+    )
+
+
+def _lines(path: Path, text: str) -> tuple[str, ...]:
+    labels = tuple(text.removesuffix("\n").split("\n"))
     for number, label in enumerate(labels, start=1):
         if not label.strip():
             raise CheckpointError(f"{path}:{number} is empty; every line is the label of one class.")
     return labels
 
 
-def _read_card(path: Path) -> ModelCard:
-    try:
-        return ModelCard.model_validate_json(_read_text(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise CheckpointError(f"{path} is not a valid model card: {where}: {first['msg']}.") from error
+def _second_column(path: Path, text: str) -> tuple[str, ...]:
+    rows = [line.split("\t") for line in _lines(path, text)]
+    for number, row in enumerate(rows, start=1):
+        if len(row) < 2 or not row[1].strip():
+            raise CheckpointError(f"{path}:{number} has no label: columns are separated by tabs, the second is it.")
+    return tuple(row[1] for row in rows)

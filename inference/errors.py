@@ -3,7 +3,8 @@
 InferenceError
 ├── SettingsError          a bad environment variable or command-line argument; nothing was started
 ├── CheckpointError        the model folder is missing, incomplete or inconsistent
-│   └── HashMismatchError  the weights are not the ones MODEL_SHA256 asks for
+│   ├── HashMismatchError  a file is not the one that MODEL_SHA256, or the manifest beside it, asks for
+│   └── DownloadError      the model cannot be fetched from MODEL_URI
 ├── RefusedError           a request that is answered with a 4xx status
 │   ├── ImageError         the bytes are no image that can be answered
 │   └── UploadError        the request carries no usable file
@@ -27,7 +28,11 @@ class CheckpointError(InferenceError):
 
 
 class HashMismatchError(CheckpointError):
-    """The bytes of the weights file have another SHA-256 than MODEL_SHA256."""
+    """A file of the model has another SHA-256 than MODEL_SHA256, or the manifest beside it, says."""
+
+
+class DownloadError(CheckpointError):
+    """The model cannot be fetched from MODEL_URI; trying again at once would not help."""
 
 
 class RefusedError(InferenceError):

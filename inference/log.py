@@ -34,7 +34,8 @@ def start_logging(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Its start and stop messages repeat ours; what it cannot handle, it reports as warning or error.
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
-    for noisy in ("asyncio", "PIL"):
+    # The clients of buckets would log, at debug level, what they sign requests with.
+    for noisy in ("asyncio", "PIL", "boto3", "botocore", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

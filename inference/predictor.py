@@ -6,20 +6,16 @@ needed filled with zeros. A row of a fixed-shape computation does not depend on 
 
 from __future__ import annotations
 
-import io
 import os
-import warnings
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import torch
-from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load
 
-from inference.errors import CheckpointError, DeviceError
-from inference.preprocess import FORMATS, pixels
-from inference.resnest import ResNeSt, ResNeStShape
+from inference.engine import DTYPES, Engine, Shape, choose_device, make_deterministic
+from inference.errors import DeviceError
+from inference.network import build, torchvision_version
+from inference.preprocess import pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,35 +24,60 @@ if TYPE_CHECKING:
     from inference.answer import Answer
     from inference.checkpoint import Checkpoint
     from inference.identity import Fact
-    from inference.settings import DeviceChoice
+    from inference.settings import DeviceChoice, Settings
 
 DEFAULT_BATCH: Final = {"cpu": 1, "cuda": 16}
-_NAMED: Final = 5  # how many wrong tensors a message names
+# Seconds. On the CPU, decoding and computing share the cores: what a batch that is not full wastes is dear there.
+_DEFAULT_WAIT: Final = {"cpu": 0.05, "cuda": 0.005}
 
 
 class Predictor:
-    """A model on its device. Not thread-safe: one thread computes, any number may prepare."""
+    """A model on its device. Any number of threads may prepare; ``lanes`` of them may compute at one time."""
 
     def __init__(
-        self, checkpoint: Checkpoint, *, device: DeviceChoice, batch_size: int | None, threads: int, top_k: int
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: DeviceChoice,
+        batch_size: int | None,
+        threads: int,
+        top_k: int,
+        form: Shape | None = None,
     ) -> None:
-        """Build the model on its device.
+        """Build the model on its device; ``form`` gives precision and layout (its ``batch_size`` is not looked at).
 
         Raises CheckpointError if the weights do not fit the card, DeviceError if the device is not usable.
         """
         self.description = checkpoint.description
-        self.device = _choose(device)
+        self.device = choose_device(device)
         self.batch_size = batch_size or DEFAULT_BATCH[self.device.type]
         self.top_k = min(top_k, self.description.card.classes)
         self._how = self.description.card.preprocess()
-        _make_deterministic(threads)
-        model = _build(checkpoint)
-        try:
-            self._model = model.to(self.device)
-            self._mean = torch.tensor(self._how.mean, device=self.device).view(1, 3, 1, 1)
-            self._std = torch.tensor(self._how.std, device=self.device).view(1, 3, 1, 1)
-        except RuntimeError as error:
-            raise DeviceError(f"The model does not fit on {self.device}: {_first_line(error)}") from error
+        make_deterministic(threads)
+        shape = replace(form or Shape(1), batch_size=self.batch_size)
+        self._engine = Engine(build(checkpoint), self._how, self.device, shape)
+
+    @classmethod
+    def from_settings(cls, checkpoint: Checkpoint, settings: Settings) -> Predictor:
+        """Build the predictor that the environment asks for; raises as the constructor does."""
+        return cls(
+            checkpoint,
+            device=settings.device,
+            batch_size=settings.batch_size,
+            threads=settings.threads,
+            top_k=settings.top_k,
+            form=Shape(1, settings.precision, settings.channels_last, settings.cuda_graph),
+        )
+
+    @property
+    def default_lanes(self) -> int:
+        """How many computations fit on the device at one time: on the CPU as many as this process has cores for."""
+        return max(1, len(os.sched_getaffinity(0)) // torch.get_num_threads()) if self.device.type == "cpu" else 1
+
+    @property
+    def default_wait(self) -> float:
+        """How many seconds a batch that is not full should wait for images that are being decoded."""
+        return _DEFAULT_WAIT[self.device.type]
 
     def predict_image(self, source: Path | bytes) -> Answer:
         """Answer one image, given as encoded bytes or as the path of a file.
@@ -72,36 +93,25 @@ class Predictor:
 
     def compute(self, prepared: Sequence[bytes]) -> list[Answer]:
         """Answers for 1 to ``batch_size`` prepared images, in their order. Raises DeviceError."""
-        side = self._how.crop
-        filled = bytearray(b"".join(prepared)).ljust(self.batch_size * side * side * 3, b"\0")
-        batch = torch.frombuffer(filled, dtype=torch.uint8).view(self.batch_size, side, side, 3)
-        try:
-            with torch.inference_mode():
-                images = batch.permute(0, 3, 1, 2).contiguous().to(self.device).float().div_(255)
-                logits = self._model(images.sub_(self._mean).div_(self._std)).cpu()
-        except RuntimeError as error:
-            raise DeviceError(f"{self.device} failed while computing: {_first_line(error)}") from error
-        if not torch.isfinite(logits[: len(prepared)]).all():
+        logits = self.logits(prepared)
+        if not torch.isfinite(logits).all():
             raise DeviceError(
                 f"{self.device} computed values that are not finite: its weights or the device are broken."
             )
-        return [self._answer(logits[row]) for row in range(len(prepared))]
+        return [self._answer(row) for row in logits]
 
-    def warm_up(self) -> None:
-        """Answer a blank picture in each format, so that no first request pays for what starts lazily.
-
-        Raises DeviceError.
-        """
-        for name in FORMATS:
-            encoded = io.BytesIO()
-            Image.new("RGB", (self._how.resize, self._how.resize)).save(encoded, name)
-            self.predict_image(encoded.getvalue())
+    def logits(self, prepared: Sequence[bytes]) -> torch.Tensor:
+        """One row of float32 logits for each of 1 to ``batch_size`` prepared images. Raises DeviceError."""
+        whole = self.batch_size * self._how.crop**2 * 3
+        return self._engine.run(bytearray(b"".join(prepared)).ljust(whole, b"\0"))[: len(prepared)]
 
     def facts(self) -> dict[str, Fact]:
         """Return the part of the environment fingerprint that PyTorch knows."""
         cuda = self.device.type == "cuda"
         return {
+            **self.description.facts(),
             "torch": torch.__version__,
+            "torchvision": torchvision_version(self.description.card),
             "device": self.device.type,
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version() if cuda else None,  # type: ignore[no-untyped-call]
@@ -109,11 +119,17 @@ class Predictor:
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "mkldnn": torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]
             "threads": torch.get_num_threads(),
-            "dtype": "float32",
+            "dtype": str(DTYPES[self._engine.shape.precision]).removeprefix("torch."),
+            "memory_format": "channels_last" if self._engine.shape.channels_last else "contiguous",
+            "cuda_graph": self._engine.recorded,
             "batch_size": self.batch_size,
             "deterministic": torch.are_deterministic_algorithms_enabled(),
             "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
         }
+
+    def gpu_memory(self) -> int:
+        """Bytes of GPU memory that PyTorch holds; 0 on the CPU."""
+        return torch.cuda.memory_reserved(self.device) if self.device.type == "cuda" else 0
 
     def _answer(self, logits: torch.Tensor) -> Answer:
         scores = torch.softmax(logits.double(), dim=0)
@@ -125,83 +141,3 @@ class Predictor:
                 {"index": i, "label": labels[i], "logit": logits[i].item(), "score": scores[i].item()} for i in order
             ]
         }
-
-
-@dataclass(frozen=True)
-class _Misfit:
-    missing: list[str]
-    unexpected: list[str]
-    shapes: list[str]
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.shapes)
-
-    def __str__(self) -> str:
-        parts = (
-            ("missing", self.missing),
-            ("not in the architecture", self.unexpected),
-            ("of another shape or type", self.shapes),
-        )
-        return "; ".join(
-            f"{len(names)} {what} ({', '.join(names[:_NAMED])}{', …' if len(names) > _NAMED else ''})"
-            for what, names in parts
-            if names
-        )
-
-
-def _build(checkpoint: Checkpoint) -> ResNeSt:
-    description = checkpoint.description
-    try:
-        state = load(checkpoint.weights)
-    except SafetensorError as error:
-        raise CheckpointError(f"{description.path} is not a readable safetensors file: {error}.") from error
-    architecture = description.card.architecture
-    shape = ResNeStShape(architecture.blocks, architecture.stem_width, architecture.width)
-    with torch.device("meta"):
-        model = ResNeSt(shape, description.card.classes)
-    wanted = model.state_dict()
-    misfit = _Misfit(
-        missing=[name for name in wanted if name not in state],
-        unexpected=[name for name in state if name not in wanted],
-        shapes=[
-            f"{name} {_describe(state[name])} instead of {_describe(tensor)}"
-            for name, tensor in wanted.items()
-            if name in state and _describe(state[name]) != _describe(tensor)
-        ],
-    )
-    if misfit:
-        raise CheckpointError(f"{description.path} does not fit the architecture of its model.json: tensors {misfit}.")
-    # Copied into memory that PyTorch aligned, not used where it lies: some CPU kernels choose by alignment, and with it
-    # the last bits of an answer would depend on where a process happened to put the file.
-    model = model.to_empty(device="cpu")
-    model.load_state_dict(state, strict=True)
-    return model.eval()
-
-
-def _describe(tensor: torch.Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')}{tuple(tensor.shape)}"
-
-
-def _choose(device: DeviceChoice) -> torch.device:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a CUDA build without a driver warns; that is an ordinary CPU host
-        available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise DeviceError("DEVICE is cuda, but no CUDA device is usable on this host.")
-    return torch.device("cuda" if available and device != "cpu" else "cpu")
-
-
-def _make_deterministic(threads: int) -> None:
-    # cuBLAS reads this when CUDA starts, which is later than here.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(threads)
-    # The same switch as use_deterministic_algorithms(True), which first imports the compiler: 3.4 s of every start.
-    torch.set_deterministic_debug_mode("error")
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -38,6 +38,10 @@ _KNOWN_OTHERS: Final = (
 )
 
 
+Interpolation = Literal["bilinear", "bicubic"]
+_RESAMPLING: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """Resize the shorter side to ``resize``, cut the centre square of ``crop``, scale to 0–1, normalise per channel.
@@ -49,6 +53,7 @@ class Preprocessing:
     crop: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    interpolation: Interpolation = "bilinear"
 
 
 def decode(data: bytes) -> Image.Image:
@@ -80,7 +85,7 @@ def decode(data: bytes) -> Image.Image:
 
 
 def fit(image: Image.Image, how: Preprocessing) -> Image.Image:
-    """Resize the shorter side (bilinear) and cut the centre square; returns ``crop`` × ``crop`` RGB.
+    """Resize the shorter side and cut the centre square; returns ``crop`` × ``crop`` RGB.
 
     Rounding as torchvision's ``Resize`` and ``CenterCrop`` do it, which the production model was trained with.
     """
@@ -90,7 +95,7 @@ def fit(image: Image.Image, how: Preprocessing) -> Image.Image:
     else:
         size = (int(how.resize * width / height), how.resize)
     if size != image.size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
+        image = image.resize(size, _RESAMPLING[how.interpolation])
     left = round((image.width - how.crop) / 2.0)
     top = round((image.height - how.crop) / 2.0)
     return image.crop((left, top, left + how.crop, top + how.crop))

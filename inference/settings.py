@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
+from inference.address import parse_address
 from inference.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from inference.address import Address
+
 ServiceName = Literal["main", "backup"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 _HEADER_SAFE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -24,14 +28,19 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 class Settings:
     """What the environment asks for.
 
+    ``model_path`` is where the model lies; with a ``model_uri``, where it will lie in the cache once it was fetched.
     ``batch_size`` None means the device's default. ``threads`` is the number of CPU threads of one computation; it is
-    fixed, not derived from the machine, because another number changes the last bits of the answers.
+    fixed, not derived from the machine, because another number changes the last bits of the answers. ``lanes`` is the
+    number of computations at one time (None: as many as the cores allow); it changes no bits. ``batch_wait`` is in
+    seconds: how long a batch that is not full waits for images that are on their way (None: the device's default).
+    ``drain`` is how many seconds requests in flight get after SIGTERM.
     """
 
     service_name: ServiceName
     zone: str
     node_name: str
     model_path: Path
+    model_uri: Address | None
     model_sha256: str | None
     default_image_path: Path | None
     log_level: str
@@ -41,7 +50,13 @@ class Settings:
     device: DeviceChoice
     batch_size: int | None
     threads: int
+    lanes: int | None
+    precision: Precision
+    channels_last: bool
+    cuda_graph: bool
     queue_size: int
+    batch_wait: float | None
+    drain: int
 
     @property
     def is_primary(self) -> bool:
@@ -55,17 +70,15 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """
     env = {name: value.strip() for name, value in environment.items() if value.strip()}
     service_name = _one_of(env, "SERVICE_NAME", "main", ("main", "backup"))
-    if "MODEL_PATH" not in env:
-        raise SettingsError(
-            "MODEL_PATH is not set: name the folder that holds model.safetensors, labels.txt and model.json "
-            "(the sample model is in inference/sample)."
-        )
+    model_sha256 = _sha256(env.get("MODEL_SHA256"))
+    model_path, model_uri = _model(env, model_sha256)
     return Settings(
         service_name=cast("ServiceName", service_name),
         zone=_header_safe("ZONE", env.get("ZONE", service_name)),
         node_name=_header_safe("NODE_NAME", env.get("NODE_NAME") or socket.gethostname()),
-        model_path=Path(env["MODEL_PATH"]),
-        model_sha256=_sha256(env.get("MODEL_SHA256")),
+        model_path=model_path,
+        model_uri=model_uri,
+        model_sha256=model_sha256,
         default_image_path=_file(env, "DEFAULT_IMAGE_PATH"),
         log_level=_one_of(env, "LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
         host=env.get("HOST", "127.0.0.1"),
@@ -74,8 +87,38 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         device=cast("DeviceChoice", _one_of(env, "DEVICE", "auto", ("auto", "cpu", "cuda"))),
         batch_size=_number(env, "BATCH_SIZE", 0, 1, 1024) if "BATCH_SIZE" in env else None,
         threads=_number(env, "THREADS", 1, 1, 256),
+        lanes=_number(env, "LANES", 0, 1, 256) if "LANES" in env else None,
+        precision=cast("Precision", _one_of(env, "DTYPE", "fp32", ("fp32", "bf16", "fp16"))),
+        channels_last=_one_of(env, "CHANNELS_LAST", "0", ("0", "1")) == "1",
+        cuda_graph=_one_of(env, "CUDA_GRAPH", "1", ("0", "1")) == "1",
         queue_size=_number(env, "QUEUE_SIZE", 64, 1, 10_000),
+        batch_wait=_number(env, "BATCH_WAIT_MS", 0, 0, 1000) / 1e3 if "BATCH_WAIT_MS" in env else None,
+        drain=_number(env, "DRAIN_SECONDS", 20, 1, 3600),
     )
+
+
+def _model(env: Mapping[str, str], sha256: str | None) -> tuple[Path, Address | None]:
+    """Return where the model lies, or will lie, and where to fetch it from."""
+    if "MODEL_URI" not in env:
+        if "MODEL_PATH" not in env:
+            raise SettingsError(
+                "MODEL_PATH is not set: name the folder that holds model.safetensors, labels.txt and model.json "
+                "(the sample model is in inference/sample), or set MODEL_URI to fetch one."
+            )
+        return Path(env["MODEL_PATH"]), None
+    if "MODEL_PATH" in env:
+        raise SettingsError("MODEL_PATH and MODEL_URI are both set: keep the one that is meant.")
+    if sha256 is None:
+        raise SettingsError(
+            "MODEL_URI needs MODEL_SHA256, the SHA-256 of the weights: it tells what is to be fetched, and names it in "
+            "the cache."
+        )
+    # systemd sets CACHE_DIRECTORY for a unit with CacheDirectory=.
+    base = env.get("CACHE_DIRECTORY") or str(Path(env.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "inference")
+    cache = Path(env.get("MODEL_CACHE", base))
+    if not cache.is_absolute():
+        raise SettingsError(f"MODEL_CACHE is {str(cache)!r}; it must be an absolute path.")
+    return cache / sha256, parse_address(env["MODEL_URI"])
 
 
 def _one_of(env: Mapping[str, str], name: str, default: str, allowed: tuple[str, ...]) -> str:

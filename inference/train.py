@@ -15,7 +15,15 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from inference.checkpoint import Architecture, ModelCard, PreprocessingCard, Training, write_checkpoint
+from inference.card import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ModelCard,
+    PreprocessingCard,
+    ResNeStArchitecture,
+    Training,
+)
+from inference.checkpoint import write_checkpoint
 from inference.dataset import Dataset, draw_dataset
 from inference.drawings import LABELS
 from inference.errors import SettingsError
@@ -30,8 +38,8 @@ NAME: Final = "resnest14-drawings"
 SHAPE: Final = ResNeStShape(blocks=(1, 1, 1, 1), stem_width=8, width=16)
 RESIZE: Final = 80
 CROP: Final = 72
-MEAN: Final = (0.485, 0.456, 0.406)
-STD: Final = (0.229, 0.224, 0.225)
+MEAN: Final = IMAGENET_MEAN
+STD: Final = IMAGENET_STD
 
 TRAINING_SERIES: Final = "train"
 HELD_OUT_SERIES: Final = "held-out"
@@ -82,9 +90,7 @@ def train(folder: Path, recipe: Recipe, say: Callable[[str], None]) -> float:
     say(f"held-out accuracy {accuracy:.4f} on {held_out.count} drawings after {seconds:.0f} s")
     card = ModelCard(
         name=NAME,
-        architecture=Architecture(
-            family="resnest", blocks=SHAPE.blocks, stem_width=SHAPE.stem_width, width=SHAPE.width
-        ),
+        architecture=ResNeStArchitecture(blocks=SHAPE.blocks, stem_width=SHAPE.stem_width, width=SHAPE.width),
         classes=len(LABELS),
         preprocessing=PreprocessingCard(resize=RESIZE, crop=CROP, mean=MEAN, std=STD),
         training=Training(

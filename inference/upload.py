@@ -6,11 +6,9 @@ Nothing touches the disk and no name that a client gives is used for anything.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Final
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header  # type: ignore[import-untyped]
-from starlette.requests import ClientDisconnect
 
 from inference.errors import UploadError
 
@@ -24,10 +22,6 @@ MAX_FILE: Final = 10 << 20  # bytes
 MAX_BODY: Final = MAX_FILE + (64 << 10)  # room for boundaries, part headers and small other fields
 MAX_PARTS: Final = 16
 MAX_SECONDS: Final = 30.0
-# A client that is refused while it still sends often sees a reset instead of the answer. So what is left of a moderate
-# body is read and dropped first; beyond this the connection is simply closed.
-MAX_DRAIN: Final = 4 * MAX_FILE
-MAX_DRAIN_SECONDS: Final = 5.0
 
 
 async def read_upload(request: Request) -> bytes:
@@ -36,33 +30,11 @@ async def read_upload(request: Request) -> bytes:
     Raises UploadError: 400 without such a part, with two, with an empty one or with a malformed body, 408 when it takes
     longer than ``MAX_SECONDS``, 413 beyond ``MAX_FILE`` bytes. Raises starlette's ClientDisconnect if the client left.
     """
-    chunks = request.stream()
     try:
         async with asyncio.timeout(MAX_SECONDS):
-            return await _read(request, chunks)
-    except UploadError:
-        await _drain(request, chunks)
-        raise
+            return await _read(request, request.stream())
     except TimeoutError:
         raise UploadError(408, "too_slow", f"The upload took longer than {MAX_SECONDS:.0f} s.") from None
-
-
-async def drop_upload(request: Request) -> None:
-    """Read and drop the body of a request that is refused whatever it holds, so that the client hears the answer."""
-    await _drain(request, request.stream())
-
-
-async def _drain(request: Request, chunks: AsyncIterator[bytes]) -> None:
-    # A client that asked first ("Expect: 100-continue") has not sent its body, and need not.
-    if "expect" in request.headers or _declared_length(request) > MAX_DRAIN:
-        return
-    dropped = 0
-    with contextlib.suppress(TimeoutError, ClientDisconnect):
-        async with asyncio.timeout(MAX_DRAIN_SECONDS):
-            async for chunk in chunks:
-                dropped += len(chunk)
-                if dropped > MAX_DRAIN:
-                    return
 
 
 def _declared_length(request: Request) -> int:

@@ -27,6 +27,7 @@ from drillctl.lab.sshfiles import Login
 if TYPE_CHECKING:
     from drillctl.inventory import Inventory
     from drillctl.lab.place import Site
+    from drillctl.lab.sources import ModelFolder
 
 LINK = "drillctl0"
 CANNOT_PROVE: tuple[str, ...] = ()
@@ -41,6 +42,18 @@ for host do
     mkdir -p "/run/$host/upper" "/run/$host/work" "/run/$host/root"
     mount -n -t overlay "lab-$host" -o "lowerdir=/,upperdir=/run/$host/upper,workdir=/run/$host/work" "/run/$host/root"
 done
+"""
+
+# The model is seen through a layer like all else: a host that writes to it writes to its own. The lower folder is bound
+# first, because its own name may hold what separates the options of an overlay.
+_LAY_MODEL = """
+set -eu
+host=$1 folder=$2 place=$3
+mkdir -p "/run/$host/model-below" "/run/$host/model-work" "$place"
+mkdir -m 0755 "/run/$host/model"
+mount -n --bind "$folder" "/run/$host/model-below"
+mount -n -t overlay "lab-$host-model" \\
+    -o "lowerdir=/run/$host/model-below,upperdir=/run/$host/model,workdir=/run/$host/model-work" "$place"
 """
 
 # An address that nobody answers for yet is asked for once a second by default; that alone would make booting look slow.
@@ -106,10 +119,10 @@ def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
             below=below,
         )
         _write(root / host / "root", files)
+        if estate.zone_of(host):
+            _lay_model(site.model, room, root, host)
         bound = _make_visible(root / host / "root", project.needed)
         _boot(site, room, group, host, bound)
-    for zone in estate.ZONES:  # a large model takes as long as booting: both at once
-        site.model.copy_to(root / zone.host / "root" / hostfiles.MODEL_FOLDER)
     sshfiles.write_client_files(site.folder, keys)
     return _inventory(site), tuple(keys)
 
@@ -255,6 +268,16 @@ def _write(root: Path, host: HostFiles) -> None:
     for name, target in host.links.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).symlink_to(target)
+
+
+def _lay_model(model: ModelFolder, room: int, root: Path, host: str) -> None:
+    """Let a host see the model as its own, without a copy: a model of gigabytes must not fill the memory twice."""
+    if model.folder.is_relative_to("/run"):  # where the room has a tmpfs of its own
+        model.copy_to(root / host / "root" / hostfiles.MODEL_FOLDER)
+        return
+    place = f"/run/{host}/root/{hostfiles.MODEL_FOLDER}"
+    _inside(room, ["/bin/sh", "-c", _LAY_MODEL, "sh", host, str(model.folder), place])
+    model.open_to_all(root / host / "root" / hostfiles.MODEL_FOLDER)
 
 
 def _make_visible(root: Path, needed: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -23,12 +23,27 @@ class ModelFolder:
     sha256: str
 
     def copy_to(self, destination: Path) -> None:
-        """Copy the folder's files, readable for all, so that a host can spoil its own."""
+        """Copy the folder's files, readable for all, so that a host can spoil its own.
+
+        Raises NotStarted when they do not fit where they are to go.
+        """
         destination.mkdir(parents=True, exist_ok=True)
-        for file in self.folder.iterdir():
-            if file.is_file():
-                shutil.copyfile(file, destination / file.name)
-                (destination / file.name).chmod(0o644)
+        files = [file for file in self.folder.iterdir() if file.is_file()]
+        needed, free = sum(file.stat().st_size for file in files), shutil.disk_usage(destination).free
+        if needed > free:
+            raise NotStarted(
+                f"the model's {needed >> 20} MiB do not fit into {destination}, where {free >> 20} MiB are free",
+                hint="the driver `systemd` needs no copy; or set XDG_RUNTIME_DIR to a folder with more room",
+            )
+        for file in files:
+            shutil.copyfile(file, destination / file.name)
+            (destination / file.name).chmod(0o644)
+
+    def open_to_all(self, place: Path) -> None:
+        """Let all users of a host read the folder that it sees at `place`; the original is not touched."""
+        for file in place.iterdir():
+            if file.is_file() and not file.stat().st_mode & 0o004:
+                file.chmod(0o644)
 
 
 @dataclass(frozen=True)

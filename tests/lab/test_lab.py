@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from conftest import Sandbox
 
 pytestmark = pytest.mark.lab
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 machines_only = pytest.mark.skipif(
     bool(ground.missing(ground.FOR_MACHINES)) or ground.obstacle() is not None,
@@ -187,6 +191,34 @@ class TestMachines:
         else:
             pytest.fail("zone-b-1 did not come back")
         assert on(lab, "zone-b-1", "rm /var/lib/kept && cat /etc/hostname") == "zone-b-1"
+
+
+@machines_only
+class TestModel:
+    def test_hosts_see_it_through_a_layer_and_write_to_their_own(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        """However its folder is called, and though only its owner may read it."""
+        model = tmp_path / "a model, 10:30 'v2'"
+        shutil.copytree(PROJECT / "inference" / "sample", model)
+        model.chmod(0o700)
+        weights = model / "model.safetensors"
+        weights.chmod(0o600)
+        original = weights.read_bytes()
+        made = sandbox.run(sandbox.drillctl("lab", "up", "--driver", "systemd", "--model", str(model)))
+        assert made.returncode == 0, made.stderr
+
+        def on_host(host: str, script: str) -> str:
+            done = sandbox.run(sandbox.drillctl("lab", "ssh", host, "--", script))
+            assert done.returncode == 0, done.stderr
+            return done.stdout.strip()
+
+        path = "/srv/model/model.safetensors"
+        sums = f"setpriv --reuid 65534 --clear-groups sha256sum {path} | cut -c 1-64"
+        expected = hashlib.sha256(original).hexdigest()
+        assert on_host("zone-b-1", f"stat -f -c %T /srv/model; {sums}").splitlines() == ["overlayfs", expected]
+        on_host("zone-b-1", f"printf x >>{path}")
+        assert on_host("zone-b-1", sums) != expected
+        assert on_host("zone-a-1", sums) == expected
+        assert (weights.read_bytes(), weights.stat().st_mode & 0o777) == (original, 0o600)
 
 
 @machines_only

@@ -17,6 +17,8 @@ PRIMARY = {
     "versions": {"python": "3.11.7", "torch": "2.15.0", "uvicorn": "0.35"},
     "fingerprint": {
         "code": "cd" * 32,
+        "labels": "01" * 32,
+        "card": "23" * 32,
         "torch": "2.15.0",
         "cuda": None,
         "gpu": None,
@@ -52,6 +54,8 @@ def test_each_thing_that_decides_outputs_matters_and_says_why():
     for path, value in {
         "model__sha256": "ef" * 32,
         "fingerprint__code": "ef" * 32,
+        "fingerprint__labels": "ef" * 32,
+        "fingerprint__card": "ef" * 32,
         "fingerprint__torch": "2.14.0",
         "fingerprint__cuda": "13.0",
         "fingerprint__gpu": "NVIDIA H200",

@@ -81,10 +81,14 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 @contextmanager
-def running_server(**variables: str) -> Iterator[ServerProcess]:
-    """Start a server on a free port and make sure that it is gone afterwards."""
+def running_server(sabotage: str = "", **variables: str) -> Iterator[ServerProcess]:
+    """Start a server on a free port and make sure that it is gone afterwards.
+
+    ``sabotage`` is Python that runs in it first, to break what cannot be broken from outside.
+    """
     port = free_port()
-    command = [sys.executable, "-m", "inference", "serve"]
+    program = f"{sabotage}\nfrom inference.__main__ import main\nraise SystemExit(main(['serve']))"
+    command = [sys.executable, "-c", program] if sabotage else [sys.executable, "-m", "inference", "serve"]
     started = time.monotonic()
     process = subprocess.Popen(
         command,

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -109,3 +110,87 @@ def test_closing_finishes_what_is_queued(gated: Gated) -> None:
     gated.let.release(100)
     worker.close()
     assert all(future.done() for future in futures)
+
+
+class Slow:
+    """A computer whose batches of up to four are remembered; computing takes no time."""
+
+    batch_size = 4
+
+    def __init__(self) -> None:
+        self.batches: list[list[bytes]] = []
+
+    def compute(self, prepared: Sequence[bytes]) -> list[Answer]:
+        self.batches.append(list(prepared))
+        return [{"predictions": []} for _ in prepared]
+
+
+def test_a_batch_waits_for_images_on_their_way_but_not_for_others() -> None:
+    computer = Slow()
+    worker = BatchWorker(computer, 10, lambda _: None, wait=20)
+    worker.submit(b"alone").result(10)
+    with worker.expecting(), worker.expecting():
+        first = worker.submit(b"first")
+        time.sleep(0.05)
+        assert not first.done()
+        second = worker.submit(b"second")
+    for future in (first, second):
+        future.result(10)
+    worker.close()
+    assert computer.batches == [[b"alone"], [b"first", b"second"]]
+
+
+def test_a_batch_that_is_full_does_not_wait() -> None:
+    computer = Slow()
+    worker = BatchWorker(computer, 10, lambda _: None, wait=20)
+    with worker.expecting():
+        futures = [worker.submit(b"x") for _ in range(4)]
+        assert [future.result(10) for future in futures]
+    worker.close()
+
+
+def test_waiting_for_a_fuller_batch_ends_at_the_deadline() -> None:
+    worker = BatchWorker(Slow(), 10, lambda _: None, wait=0.05)
+    with worker.expecting():
+        started = time.monotonic()
+        assert worker.submit(b"x").result(10)
+        assert 0.04 < time.monotonic() - started < 5
+    worker.close()
+
+
+def test_lanes_compute_at_one_time(gated: Gated) -> None:
+    worker = BatchWorker(gated, 10, lambda _: None, lanes=2)
+    futures = [worker.submit(b"1")]
+    assert gated.entered.acquire(timeout=10)
+    futures.append(worker.submit(b"2"))
+    assert gated.entered.acquire(timeout=10), "the second lane did not begin while the first was computing"
+    gated.let.release(2)
+    assert [future.result(10) for future in futures]
+    worker.close()
+
+
+def test_a_computation_that_hangs_is_seen_and_not_waited_for_at_the_end(gated: Gated) -> None:
+    worker = BatchWorker(gated, 10, lambda _: None)
+    assert worker.longest == 0
+    worker.submit(b"1")
+    assert gated.entered.acquire(timeout=10)
+    time.sleep(0.02)
+    assert worker.longest >= 0.02
+    assert worker.close(0.05) is False
+    gated.let.release(1)
+    assert worker.close(10) is True
+    assert worker.longest == 0
+
+
+def test_the_observer_hears_of_each_batch(gated: Gated) -> None:
+    class Ear:
+        heard: ClassVar[list[tuple[int, bool]]] = []
+
+        def computed(self, waited: Sequence[float], seconds: float) -> None:
+            self.heard.append((len(waited), seconds >= 0))
+
+    worker = BatchWorker(gated, 10, lambda _: None, observer=Ear())
+    gated.let.release(2)
+    worker.submit(b"1").result(10)
+    worker.close()
+    assert Ear.heard == [(1, True)]

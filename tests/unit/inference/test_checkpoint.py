@@ -10,6 +10,7 @@ import pytest
 
 from inference.checkpoint import read_checkpoint, write_checkpoint
 from inference.errors import CheckpointError, HashMismatchError
+from inference.manifest import manifest_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,3 +105,83 @@ def test_an_incomplete_or_contradictory_folder_is_refused(
 def test_a_path_that_does_not_exist_is_refused_with_what_belongs_there(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"model\.safetensors, labels\.txt"):
         read_checkpoint(tmp_path / "nothing", None)
+
+
+@pytest.fixture
+def modelscope(tmp_path: Path) -> Path:
+    """The files of a ModelScope folder; reading its words needs no tensors in it."""
+    (tmp_path / "pytorch_model.pt").write_bytes(b"weights")
+    (tmp_path / "meta_info.txt").write_text("0\t猫\tx\n1\t狗\n2\t 大 象 \r\n", encoding="utf-8", newline="")
+    return tmp_path
+
+
+def test_a_modelscope_folder_needs_no_card_and_has_its_labels_in_the_second_column(modelscope: Path) -> None:
+    checkpoint = read_checkpoint(modelscope, None)
+    assert checkpoint.format == "pickle"
+    assert checkpoint.description.labels == ("猫", "狗", " 大 象 ")
+    card = checkpoint.description.card
+    assert card.architecture.model_dump() == {
+        "family": "resnest",
+        "blocks": (3, 4, 23, 3),
+        "stem_width": 64,
+        "width": 64,
+    }
+    assert (card.classes, card.preprocessing.resize, card.preprocessing.crop) == (3, 256, 224)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", r"meta_info\.txt:1 is empty"),
+        (b"0\tcat\n\n2\tdog\n", r"meta_info\.txt:2 is empty"),
+        (b"0\tcat\n1 dog\n", r"meta_info\.txt:2 has no label"),
+        (b"0\tcat\n1\t\tdog\n", r"meta_info\.txt:2 has no label"),
+        ("0\t狗".encode("gbk"), "not UTF-8"),
+    ],
+)
+def test_a_meta_info_that_does_not_label_every_class_is_refused(modelscope: Path, content: bytes, said: str) -> None:
+    (modelscope / "meta_info.txt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=said):
+        read_checkpoint(modelscope, None)
+
+
+def test_a_state_dict_of_any_name_needs_a_card(tmp_path: Path) -> None:
+    (tmp_path / "resnet.pth").write_bytes(b"weights")
+    with pytest.raises(CheckpointError, match=r"model\.json"):
+        read_checkpoint(tmp_path, None)
+    for name in ("labels.txt", "model.json"):
+        shutil.copy(SAMPLE / name, tmp_path)
+    assert read_checkpoint(tmp_path, None).format == "pickle"
+    assert read_checkpoint(tmp_path / "resnet.pth", None).description.path == tmp_path / "resnet.pth"
+
+
+def test_several_state_dicts_in_one_folder_are_not_guessed_between(tmp_path: Path) -> None:
+    for name in ("a.pth", "b.pt"):
+        (tmp_path / name).write_bytes(b"weights")
+    with pytest.raises(CheckpointError, match=r"a\.pth, b\.pt.* must name the one"):
+        read_checkpoint(tmp_path, None)
+
+
+def test_every_file_is_checked_against_the_manifest_beside_it(folder: Path) -> None:
+    names = ("labels.txt", "model.json", "model.safetensors")
+    sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    (folder / "SHA256SUMS").write_text(manifest_text(sums))
+    read_checkpoint(folder, None)
+    for name in names:
+        (folder / "SHA256SUMS").write_text(manifest_text(sums | {name: "0" * 64}))
+        with pytest.raises(HashMismatchError, match=name):
+            read_checkpoint(folder, None)
+        (folder / "SHA256SUMS").write_text(manifest_text({key: value for key, value in sums.items() if key != name}))
+        with pytest.raises(CheckpointError, match=rf"{name} is not in the SHA256SUMS"):
+            read_checkpoint(folder, None)
+
+
+def test_labels_and_card_are_part_of_the_facts_and_training_notes_are_not(folder: Path) -> None:
+    facts = read_checkpoint(folder, None).description.facts()
+    _card(folder, lambda card: card.pop("training"))
+    assert read_checkpoint(folder, None).description.facts() == facts
+    _card(folder, lambda card: card["preprocessing"].update(resize=81))
+    assert read_checkpoint(folder, None).description.facts()["card"] != facts["card"]
+    text = (folder / "labels.txt").read_text()
+    (folder / "labels.txt").write_text(text.replace("红色", "紅色"))
+    assert read_checkpoint(folder, None).description.facts()["labels"] != facts["labels"]

@@ -29,7 +29,7 @@ def predictor_of(checkpoint: Checkpoint, *, batch_size: int = 1, top_k: int = 5)
 
 
 def with_weights(checkpoint: Checkpoint, change: Callable[[dict[str, torch.Tensor]], object]) -> Checkpoint:
-    state = load(checkpoint.weights)
+    state = load(bytes(checkpoint.weights))
     change(state)
     return dataclasses.replace(checkpoint, weights=save(state))
 
@@ -86,7 +86,14 @@ def test_an_answer_does_not_depend_on_slot_neighbours_or_padding(checkpoint: Che
             lambda state: state.update({"fc.bias": torch.zeros(36, dtype=torch.int32)}),
             r"fc\.bias int32\(36,\) instead of float32\(36,\)",
         ),
-        (lambda state: [state.pop(name) for name in list(state)[:9]], r"9 missing \(.*, …\)"),
+        (
+            lambda state: [state.pop(f"layer{n}.0.conv{k}.weight") for n in (1, 2, 3) for k in (1, 3)],
+            r"6 missing \(.*, …\)",
+        ),
+        (
+            lambda state: state.update({"fc.bias": torch.zeros(37), "fc.weight": torch.zeros(37, 512)}),
+            r"labels\.txt has 36 labels, but the classifier in .* has 37 outputs",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_by_name(
@@ -96,10 +103,19 @@ def test_weights_that_do_not_fit_are_refused_by_name(
         predictor_of(with_weights(checkpoint, change))
 
 
-def test_weights_that_compute_no_finite_numbers_are_noticed(checkpoint: Checkpoint) -> None:
+def test_counters_that_old_files_lack_are_not_missed(checkpoint: Checkpoint, golden: list[Path]) -> None:
+    def forget(state: dict[str, torch.Tensor]) -> None:
+        for name in [name for name in state if name.endswith("num_batches_tracked")]:
+            del state[name]
+
+    old = with_weights(checkpoint, forget)
+    assert predictor_of(old).predict_image(golden[0]) == predictor_of(checkpoint).predict_image(golden[0])
+
+
+def test_weights_that_compute_no_finite_numbers_are_noticed(checkpoint: Checkpoint, golden: list[Path]) -> None:
     spoilt = with_weights(checkpoint, lambda state: state["conv1.0.weight"].fill_(float("nan")))
     with pytest.raises(DeviceError, match="not finite"):
-        predictor_of(spoilt).warm_up()
+        predictor_of(spoilt).predict_image(golden[0])
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80\x04cos\nsystem\n", b"\xff" * 64])
@@ -127,7 +143,7 @@ def test_a_failing_device_is_told_apart_from_a_bad_image(checkpoint: Checkpoint,
     def fail(*_: object) -> None:
         raise RuntimeError("CUDA error: device-side assert triggered\nlong native trace")
 
-    predictor._model.forward = fail  # type: ignore[assignment]
+    predictor._engine._model.forward = fail  # type: ignore[assignment]
     with pytest.raises(DeviceError) as raised:
         predictor.predict_image(golden[0])
     assert "device-side assert" in str(raised.value)

@@ -56,3 +56,35 @@ def test_a_bad_value_is_refused_with_its_name_and_what_is_allowed(name: str, val
 def test_a_missing_model_path_is_refused_with_where_the_sample_is() -> None:
     with pytest.raises(SettingsError, match="inference/sample"):
         read_settings({})
+
+
+SHA256 = "ab" * 32
+FETCHED = {"MODEL_URI": "s3://bucket/model", "MODEL_SHA256": SHA256}
+
+
+def test_a_model_from_a_uri_lies_in_the_cache_by_its_hash() -> None:
+    settings = read_settings({**FETCHED, "MODEL_CACHE": "/var/cache/models"})
+    assert str(settings.model_path) == f"/var/cache/models/{SHA256}"
+    assert str(settings.model_uri) == "s3://bucket/model"
+    assert read_settings(MODEL).model_uri is None
+
+
+def test_the_cache_is_that_of_the_unit_or_of_the_user() -> None:
+    unit = read_settings({**FETCHED, "CACHE_DIRECTORY": "/var/cache/inference"})
+    assert str(unit.model_path) == f"/var/cache/inference/{SHA256}"
+    user = read_settings({**FETCHED, "XDG_CACHE_HOME": "/home/jo/.cache"})
+    assert str(user.model_path) == f"/home/jo/.cache/inference/{SHA256}"
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"MODEL_SHA256": ""}, "MODEL_URI needs MODEL_SHA256"),
+        ({"MODEL_PATH": "/srv/model"}, "both set"),
+        ({"MODEL_CACHE": "models"}, "absolute"),
+        ({"MODEL_URI": "http://models.example"}, "https:"),
+    ],
+)
+def test_a_uri_that_cannot_be_followed_is_refused(variables: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        read_settings({**FETCHED, **variables})

@@ -94,6 +94,24 @@ def test_systemd_reads_the_unit_as_it_was_meant(tmp_path: Path, folder: str) -> 
     assert 'Environment="ZONE=zone-b"' in text
 
 
+def test_a_server_of_the_lab_is_confined_as_the_unit_that_ships() -> None:
+    shipped = (Path(__file__).resolve().parents[3] / "deploy" / "inference.service").read_text()
+    assert f"\n{hostfiles.HARDENING}\n[Install]\n" in shipped
+    unit = hostfiles.service_unit("zone-a-1", Project(Path("/x"), Path("/x/python"), ()), "w", "ab" * 32)
+    assert f"\n{hostfiles.HARDENING}\n[Install]\n" in unit
+
+
+def test_systemd_finds_the_unit_that_ships_well_confined(tmp_path: Path) -> None:
+    if program("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    shipped = Path(__file__).resolve().parents[3] / "deploy" / "inference.service"
+    judge = ["systemd-analyze", "security", "--offline=yes", "--threshold=25"]
+    assert subprocess.run([*judge, str(shipped)], capture_output=True, check=False).returncode == 0
+    loose = tmp_path / "loose.service"
+    loose.write_text(shipped.read_text().replace(hostfiles.HARDENING, ""))
+    assert subprocess.run([*judge, str(loose)], capture_output=True, check=False).returncode != 0
+
+
 def test_systemd_would_complain_about_a_python_that_is_not_there(tmp_path: Path) -> None:
     if program("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,6 +88,14 @@ def test_a_copied_model_can_be_spoilt_without_touching_the_original(tmp_path: Pa
     (tmp_path / "copy/model.safetensors").write_bytes(b"other")
     assert (tmp_path / "model/model.safetensors").read_bytes() == b"weights"
     assert (tmp_path / "copy/model.safetensors").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_model_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model.safetensors").write_bytes(bytes(3 << 20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2 << 20))
+    with pytest.raises(NotStarted, match=r"3 MiB do not fit into .* 2 MiB are free"):
+        sources.model_folder(tmp_path / "model").copy_to(tmp_path / "copy")
 
 
 def test_what_is_missing_comes_with_the_command_that_installs_it() -> None:
