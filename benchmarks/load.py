@@ -79,6 +79,9 @@ class _Connection(asyncio.Protocol):
             return  # it ends with the connection
         size = int(head[length + 17 :].split(b"\r\n", 1)[0])
         if len(self._received) >= end + 4 + size:
+            if b"\r\nconnection: close" in head and self.transport is not None:
+                self.transport.close()
+                self.transport = None
             self._finish(int(head[9:12]), bytes(self._received[end + 4 :]))
 
     def connection_lost(self, _: Exception | None) -> None:

@@ -22,6 +22,7 @@ from inference.app import create_app
 from inference.errors import CheckpointError, InferenceError, SettingsError
 from inference.limits import LimitedProtocol
 from inference.log import event
+from inference.memory import keep_freed_memory
 from inference.metrics import Metrics
 from inference.readiness import Readiness, Ready
 
@@ -119,6 +120,7 @@ def serve(settings: Settings) -> None:
 
     Raises SettingsError if the address cannot be bound, CheckpointError if the model may not be served.
     """
+    keep_freed_memory()
     readiness, metrics = Readiness(), Metrics()
     listener = _bind(settings.host, settings.port)
     server = uvicorn.Server(
