@@ -18,7 +18,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -67,6 +67,16 @@ class Contender(Protocol):
     def saturation(self) -> float: ...
 
 
+@contextmanager
+def awake(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Let a contender run; all its processes are frozen otherwise, because some poll while they have nothing to do."""
+    os.killpg(process.pid, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGSTOP)
+
+
 @dataclass
 class Loop:
     """The in-process loop, waiting for orders."""
@@ -78,9 +88,10 @@ class Loop:
         """Images per second on all cores, and the seconds of each batch."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{self.setting.seconds} {' '.join(map(str, self.setting.images))}\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
+        with awake(self.process):
+            self.process.stdin.write(f"{self.setting.seconds} {' '.join(map(str, self.setting.images))}\n")
+            self.process.stdin.flush()
+            answer = json.loads(self.process.stdout.readline())
         return answer["rate"], answer["latencies"]
 
     def saturation(self) -> float:
@@ -92,6 +103,7 @@ class Served:
     """A server that is ready."""
 
     setting: Setting
+    process: subprocess.Popen[str]
     url: str
     connections: int
 
@@ -99,7 +111,8 @@ class Served:
         command = [*_pinned(self.setting.cores.sending), "-m", "benchmarks.load", f"{self.url}/predict"]
         command += [*map(str, self.setting.images), "--connections", str(connections or self.connections)]
         command += ["--seconds", str(self.setting.seconds), *(["--rate", f"{rate:.3f}"] if rate else [])]
-        done = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
+        with awake(self.process):
+            done = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
         outcome = Outcome(**json.loads(done.stdout))
         if not outcome.latencies:
             raise RuntimeError(f"{self.url} gave no good answer: {outcome.statuses}.")
@@ -131,20 +144,21 @@ def running(setting: Setting, *command: str, **variables: str) -> Iterator[Conte
             assert process.stdout is not None
             if process.stdout.readline() != "ready\n":
                 raise RuntimeError("The in-process loop did not start.")
+            os.killpg(process.pid, signal.SIGSTOP)
             yield Loop(setting, process)
         else:
             url = f"http://127.0.0.1:{port}"
             _wait_ready(url, process)
+            os.killpg(process.pid, signal.SIGSTOP)
             # The development server answers one connection after the other: more than one would only wait.
-            yield Served(setting, url, 1 if command[-1] == "flask" else CONNECTIONS)
+            yield Served(setting, process, url, 1 if command[-1] == "flask" else CONNECTIONS)
     finally:
         # LitServe has processes of its own: the whole session goes.
         for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(process.pid, number)
+                os.killpg(process.pid, signal.SIGCONT)
                 process.wait(20)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
         process.wait()
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+import uvloop
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -188,10 +190,11 @@ def main() -> None:
     parser.add_argument("--warm-up", type=float, default=1.0)
     given = parser.parse_args()
     load = Load(given.url, [path.read_bytes() for path in given.images])
-    if given.rate:
-        outcome = asyncio.run(load.keep_rate(given.rate, given.seconds, given.warm_up))
-    else:
-        outcome = asyncio.run(load.saturate(given.connections, given.seconds, given.warm_up))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        if given.rate:
+            outcome = runner.run(load.keep_rate(given.rate, given.seconds, given.warm_up))
+        else:
+            outcome = runner.run(load.saturate(given.connections, given.seconds, given.warm_up))
     json.dump(asdict(outcome), sys.stdout)
 
 
