@@ -1,7 +1,7 @@
 """``python -m benchmarks.inference``: the server beside an in-process loop, LitServe and the runbook's Flask server.
 
-All have the same model, images and cores; the load generator is a process of its own on a core of its own (the last
-one). Contenders that batch are tried with several batch sizes, and the best one counts. Each figure is measured in
+All have the same model, images and cores; the load generator is a process of its own, which shares these cores or, with
+``--apart``, keeps one for itself. Contenders that batch are tried with several batch sizes, and the best one counts. Each figure is measured in
 several rounds, in turn, so that whatever else the machine does hits all alike: medians with the lowest and highest.
 """
 
@@ -39,15 +39,15 @@ SHARE_OF_SATURATION: Final = 0.7
 
 @dataclass(frozen=True)
 class Cores:
-    """Which cores compute and which one sends; ``apart`` is False where there is only one for both."""
+    """Which cores compute, and which send."""
 
     serving: tuple[int, ...]
     sending: tuple[int, ...]
 
     @classmethod
-    def of_this_process(cls) -> Cores:
+    def of_this_process(cls, *, apart: bool) -> Cores:
         cores = tuple(sorted(os.sched_getaffinity(0)))
-        return cls(cores[:-1], cores[-1:]) if len(cores) > 1 else cls(cores, cores)
+        return cls(cores[:-1], cores[-1:]) if apart and len(cores) > 1 else cls(cores, cores)
 
 
 @dataclass(frozen=True)
@@ -299,19 +299,23 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=REPOSITORY / "inference" / "sample")
     parser.add_argument("--images", type=Path, default=REPOSITORY / "playbooks" / "images", help="folder with JPEGs")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 8])
+    parser.add_argument("--apart", action="store_true", help="keep one core for the load generator alone")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of one measurement")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     # So that what was started is ended, however this ends.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     images = tuple(sorted(given.images.resolve().glob("*.jpg")))
-    setting = Setting(given.model.resolve(), images, Cores.of_this_process(), given.seconds, given.rounds)
+    cores = Cores.of_this_process(apart=given.apart)
+    setting = Setting(given.model.resolve(), images, cores, given.seconds, given.rounds)
     before = machine()
     comparison = Comparison(setting, given.batch_sizes)
     comparison.run()
     size = sum(path.stat().st_size for path in images) / len(images) / 1024
     print(f"\n{before}\nmodel {setting.model.name}, {len(images)} JPEG images of {size:.0f} KiB on average,", end=" ")
-    print(f"{len(setting.cores.serving)} cores serving, {setting.rounds} rounds of {setting.seconds:.0f} s\n")
+    print(
+        f"{len(cores.serving)} of {os.cpu_count()} cores serving, {setting.rounds} rounds of {setting.seconds:.0f} s\n"
+    )
     print("| figure | median (lowest to highest) | target | |\n|---|---|---|---|")
     for line in comparison.lines:
         print(f"| {' | '.join(line)} |")
