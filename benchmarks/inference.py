@@ -1,8 +1,9 @@
 """``python -m benchmarks.inference``: the server beside an in-process loop, LitServe and the runbook's Flask server.
 
 All have the same model, images and cores; the load generator is a process of its own, which shares these cores or, with
-``--apart``, keeps one for itself. Contenders that batch are tried with several batch sizes, and the best one counts. Each figure is measured in
-several rounds, in turn, so that whatever else the machine does hits all alike: medians with the lowest and highest.
+``--apart``, keeps one for itself. Contenders that batch are tried with several batch sizes, and the best one counts.
+Each figure is measured in several rounds, in turn, so that whatever else the machine does hits all alike: medians with
+the lowest and highest. Whoever is not being measured is frozen.
 """
 
 from __future__ import annotations
