@@ -1,8 +1,9 @@
 """``python -m benchmarks.inference``: the server beside an in-process loop, LitServe and the runbook's Flask server.
 
-All have the same model, images and cores; the load generator is a process of its own on a core of its own (the last
-one). Contenders that batch are tried with several batch sizes, and the best one counts. Each figure is measured in
-several rounds, in turn, so that whatever else the machine does hits all alike: medians with the lowest and highest.
+All have the same model, images and cores; the load generator is a process of its own, which shares these cores or, with
+``--apart``, keeps one for itself. Contenders that batch are tried with several batch sizes, and the best one counts.
+Each figure is measured in several rounds, in turn, so that whatever else the machine does hits all alike: medians with
+the lowest and highest. Whoever is not being measured is frozen.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -39,15 +40,15 @@ SHARE_OF_SATURATION: Final = 0.7
 
 @dataclass(frozen=True)
 class Cores:
-    """Which cores compute and which one sends; ``apart`` is False where there is only one for both."""
+    """Which cores compute, and which send."""
 
     serving: tuple[int, ...]
     sending: tuple[int, ...]
 
     @classmethod
-    def of_this_process(cls) -> Cores:
+    def of_this_process(cls, *, apart: bool) -> Cores:
         cores = tuple(sorted(os.sched_getaffinity(0)))
-        return cls(cores[:-1], cores[-1:]) if len(cores) > 1 else cls(cores, cores)
+        return cls(cores[:-1], cores[-1:]) if apart and len(cores) > 1 else cls(cores, cores)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,16 @@ class Contender(Protocol):
     def saturation(self) -> float: ...
 
 
+@contextmanager
+def awake(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Let a contender run; all its processes are frozen otherwise, because some poll while they have nothing to do."""
+    os.killpg(process.pid, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGSTOP)
+
+
 @dataclass
 class Loop:
     """The in-process loop, waiting for orders."""
@@ -78,9 +89,10 @@ class Loop:
         """Images per second on all cores, and the seconds of each batch."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{self.setting.seconds} {' '.join(map(str, self.setting.images))}\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
+        with awake(self.process):
+            self.process.stdin.write(f"{self.setting.seconds} {' '.join(map(str, self.setting.images))}\n")
+            self.process.stdin.flush()
+            answer = json.loads(self.process.stdout.readline())
         return answer["rate"], answer["latencies"]
 
     def saturation(self) -> float:
@@ -92,6 +104,7 @@ class Served:
     """A server that is ready."""
 
     setting: Setting
+    process: subprocess.Popen[str]
     url: str
     connections: int
 
@@ -99,7 +112,8 @@ class Served:
         command = [*_pinned(self.setting.cores.sending), "-m", "benchmarks.load", f"{self.url}/predict"]
         command += [*map(str, self.setting.images), "--connections", str(connections or self.connections)]
         command += ["--seconds", str(self.setting.seconds), *(["--rate", f"{rate:.3f}"] if rate else [])]
-        done = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
+        with awake(self.process):
+            done = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
         outcome = Outcome(**json.loads(done.stdout))
         if not outcome.latencies:
             raise RuntimeError(f"{self.url} gave no good answer: {outcome.statuses}.")
@@ -131,20 +145,21 @@ def running(setting: Setting, *command: str, **variables: str) -> Iterator[Conte
             assert process.stdout is not None
             if process.stdout.readline() != "ready\n":
                 raise RuntimeError("The in-process loop did not start.")
+            os.killpg(process.pid, signal.SIGSTOP)
             yield Loop(setting, process)
         else:
             url = f"http://127.0.0.1:{port}"
             _wait_ready(url, process)
+            os.killpg(process.pid, signal.SIGSTOP)
             # The development server answers one connection after the other: more than one would only wait.
-            yield Served(setting, url, 1 if command[-1] == "flask" else CONNECTIONS)
+            yield Served(setting, process, url, 1 if command[-1] == "flask" else CONNECTIONS)
     finally:
         # LitServe has processes of its own: the whole session goes.
         for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(process.pid, number)
+                os.killpg(process.pid, signal.SIGCONT)
                 process.wait(20)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
         process.wait()
 
 
@@ -285,19 +300,23 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=REPOSITORY / "inference" / "sample")
     parser.add_argument("--images", type=Path, default=REPOSITORY / "playbooks" / "images", help="folder with JPEGs")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 8])
+    parser.add_argument("--apart", action="store_true", help="keep one core for the load generator alone")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of one measurement")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     # So that what was started is ended, however this ends.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     images = tuple(sorted(given.images.resolve().glob("*.jpg")))
-    setting = Setting(given.model.resolve(), images, Cores.of_this_process(), given.seconds, given.rounds)
+    cores = Cores.of_this_process(apart=given.apart)
+    setting = Setting(given.model.resolve(), images, cores, given.seconds, given.rounds)
     before = machine()
     comparison = Comparison(setting, given.batch_sizes)
     comparison.run()
     size = sum(path.stat().st_size for path in images) / len(images) / 1024
     print(f"\n{before}\nmodel {setting.model.name}, {len(images)} JPEG images of {size:.0f} KiB on average,", end=" ")
-    print(f"{len(setting.cores.serving)} cores serving, {setting.rounds} rounds of {setting.seconds:.0f} s\n")
+    print(
+        f"{len(cores.serving)} of {os.cpu_count()} cores serving, {setting.rounds} rounds of {setting.seconds:.0f} s\n"
+    )
     print("| figure | median (lowest to highest) | target | |\n|---|---|---|---|")
     for line in comparison.lines:
         print(f"| {' | '.join(line)} |")

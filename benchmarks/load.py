@@ -12,10 +12,13 @@ import argparse
 import asyncio
 import json
 import sys
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
+
+import uvloop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,13 +110,12 @@ class Load:
 
     async def saturate(self, connections: int, seconds: float, warm_up: float) -> Outcome:
         """Keep ``connections`` requests in flight; only what is answered after ``warm_up`` seconds counts."""
-        loop = asyncio.get_running_loop()
-        begin = loop.time() + warm_up
+        begin = time.monotonic() + warm_up
         end = begin + seconds
 
         async def worker() -> None:
-            while loop.time() < end:
-                await self._one(loop.time(), begin, end)
+            while time.monotonic() < end:
+                await self._one(time.monotonic(), begin, end)
 
         await asyncio.gather(*(worker() for _ in range(connections)))
         self.outcome.seconds = seconds
@@ -121,13 +123,12 @@ class Load:
 
     async def keep_rate(self, rate: float, seconds: float, warm_up: float) -> Outcome:
         """Send on a fixed schedule of ``rate`` per second."""
-        loop = asyncio.get_running_loop()
-        start = loop.time() + 0.1
+        start = time.monotonic() + 0.1
         begin = start + warm_up
         tasks = set()
         for number in range(int(rate * (warm_up + seconds))):
             due = start + number / rate
-            if (wait := due - loop.time()) > 0:
+            if (wait := due - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
             elif wait < -0.5 / rate:
                 self.outcome.late += 1
@@ -156,7 +157,7 @@ class Load:
             await asyncio.sleep(0.01)
         if connection is not None and connection.transport is not None:
             self._idle.append(connection)
-        now = loop.time()
+        now = time.monotonic()
         if status == GOOD:
             self.outcome.differing += self._bodies.setdefault(number, body) != body
         if begin <= (due if end == float("inf") else now) < end:
@@ -188,10 +189,11 @@ def main() -> None:
     parser.add_argument("--warm-up", type=float, default=1.0)
     given = parser.parse_args()
     load = Load(given.url, [path.read_bytes() for path in given.images])
-    if given.rate:
-        outcome = asyncio.run(load.keep_rate(given.rate, given.seconds, given.warm_up))
-    else:
-        outcome = asyncio.run(load.saturate(given.connections, given.seconds, given.warm_up))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        if given.rate:
+            outcome = runner.run(load.keep_rate(given.rate, given.seconds, given.warm_up))
+        else:
+            outcome = runner.run(load.saturate(given.connections, given.seconds, given.warm_up))
     json.dump(asdict(outcome), sys.stdout)
 
 

@@ -132,6 +132,7 @@ def serve(settings: Settings) -> None:
             headers=[("X-Served-Zone", settings.zone), ("X-Served-Host", settings.node_name)],
             log_config=None,
             access_log=False,
+            proxy_headers=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=settings.drain,
