@@ -59,9 +59,17 @@ def fetch(
     if folder.is_dir():
         return
     part = folder.with_name(f"{folder.name}.part")
+    furthest = 0.0
+
+    def waiting() -> None:
+        """Show how far the other one is; at its end there is a moment in which its part is gone already."""
+        nonlocal furthest
+        furthest = max(furthest, _share(part))
+        on_progress(furthest)
+
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder.with_name(f"{folder.name}.lock"), lambda: on_progress(_share(part))):
+        with _alone(folder.with_name(f"{folder.name}.lock"), waiting):
             if folder.is_dir():
                 return
             part.mkdir(exist_ok=True)
@@ -164,7 +172,10 @@ class _Download:
                 file.truncate(0)
                 have = 0
             if name == WEIGHTS and stream.total is not None:
-                (self._part / _TOTAL).write_text(str(stream.total), encoding="ascii")
+                # By a rename, because half a number would be another number to those who wait.
+                new = self._part / f"{_TOTAL}.new"
+                new.write_text(str(stream.total), encoding="ascii")
+                new.rename(self._part / _TOTAL)
             while chunk := stream.read(_CHUNK):
                 file.write(chunk)
                 have += len(chunk)
