@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from drillctl import yamlfile
 from drillctl.errors import FileError
@@ -37,6 +37,12 @@ Sha256 = Annotated[str, matching(r"[0-9a-f]{64}", "a sha256 in 64 lower-case hex
 UnitName = Annotated[str, matching(r"[A-Za-z0-9:_.@\\-]+\.service", "a systemd unit's name that ends in .service")]
 GatewayUrl = Annotated[str, matching(r"https?://[^\s/?#@]+/?", "a URL such as http://gateway.example, without a path")]
 UpstreamName = Annotated[str, matching(r"[A-Za-z0-9_.-]+", "the name of an nginx upstream")]
+FlagPath = Annotated[
+    str, matching(r"/[A-Za-z0-9_./-]*[A-Za-z0-9_-]", "an absolute path of letters, digits, `.`, `_`, `-`")
+]
+HaproxySocket = Annotated[
+    str, matching(r"/[^\s;,]+|[A-Za-z0-9_.-]+:[0-9]{1,5}", "the path of HAProxy's runtime socket, or its address:port")
+]
 VariableName = Annotated[str, matching(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name")]
 Line = Annotated[str, matching(r"[^\x00\n]*", "a value of one line")]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
@@ -133,12 +139,16 @@ class Service(Part):
     host_header: str = "X-Served-Host"
 
 
-class Gateway(Part):
-    """The nginx hosts that send clients to one zone. `test` and `reload` must accept further nginx options."""
+class AnyGateway(Part):
+    """What every kind of gateway has: its hosts, and the URL that clients know."""
 
-    kind: Literal["nginx"] = "nginx"
     hosts: Annotated[tuple[Host, ...], Field(min_length=1)]
     url: GatewayUrl
+
+
+class Nginx(AnyGateway):
+    """What every kind of nginx has. `test` and `reload` must accept further nginx options."""
+
     config: AbsolutePath
     upstream: UpstreamName
     test: Annotated[tuple[str, ...], Field(min_length=1)] = ("nginx", "-t")
@@ -146,6 +156,67 @@ class Gateway(Part):
     access_log: AbsolutePath = "/var/log/nginx/access.log"
     error_log: AbsolutePath = "/var/log/nginx/error.log"
     pidfile: AbsolutePath = "/run/nginx.pid"
+
+
+class NginxReload(Nginx):
+    """nginx, switched by editing the upstream and reloading."""
+
+    kind: Literal["nginx"] = "nginx"
+
+
+class NginxFlag(Nginx):
+    """nginx that looks for a flag file at every request: while it is there, clients go to the standby.
+
+    `upstream` holds the primary's servers, `standby_upstream` the standby's; `drillctl gateway adopt` writes both.
+    """
+
+    kind: Literal["nginx-flag"]
+    standby: UpstreamName | None = None
+    flag: FlagPath | None = None
+
+    @property
+    def standby_upstream(self) -> str:
+        """Return the upstream that holds the standby's servers."""
+        return self.standby or f"{self.upstream}_standby"
+
+    @property
+    def flag_file(self) -> str:
+        """Return the path of the flag: in a folder that a reboot leaves alone, see docs/gateway.md."""
+        return self.flag or f"/var/lib/drillctl-flags/{self.upstream}.standby"
+
+
+class NginxPassive(Nginx):
+    """nginx that fails over by itself, to a server with `backup`: drills only break and measure."""
+
+    kind: Literal["nginx-passive"]
+
+
+class Haproxy(AnyGateway):
+    """HAProxy, switched through its runtime socket, a path or `address:port`; `config` is never changed.
+
+    `state_file` is what the config names as `server-state-file`: it keeps a switch over a reload.
+    """
+
+    kind: Literal["haproxy"]
+    config: AbsolutePath = "/etc/haproxy/haproxy.cfg"
+    backend: UpstreamName
+    socket: HaproxySocket = "/run/haproxy/admin.sock"
+    state_file: AbsolutePath = "/var/lib/haproxy/server-state"
+    program: AbsolutePath | Literal["haproxy"] = "haproxy"
+
+
+GatewayKind = Literal["nginx", "nginx-flag", "nginx-passive", "haproxy"]
+
+
+def _with_kind(value: object) -> object:
+    """Return a gateway with the kind that is meant when none is said."""
+    return {"kind": "nginx", **value} if isinstance(value, dict) else value
+
+
+Gateway = Annotated[
+    Annotated[NginxReload | NginxFlag | NginxPassive | Haproxy, Field(discriminator="kind")],
+    BeforeValidator(_with_kind),
+]
 
 
 class Waiver(Part):

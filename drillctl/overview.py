@@ -110,12 +110,12 @@ def serving_zone(inventory: Inventory) -> tuple[str | None, str | None]:
 
 
 def _configured(inventory: Inventory, fleet: Fleet) -> tuple[str | None, list[str]]:
-    from drillctl.gateway.nginx import NginxGateway
+    from drillctl.gateway.kinds import gateway_of
 
     if any(host.name not in fleet.transports for host in inventory.gateway.hosts):
         return None, []
     try:
-        config = NginxGateway(inventory, fleet.transports, "status").read()
+        config = gateway_of(inventory, fleet.transports, "status").read()
     except DrillctlError as error:
         return None, [why(error)]
     return config.configured_zone, [] if config.configured_zone else [config.reason or "no zone is configured"]

@@ -5,11 +5,10 @@ Made from inventory and playbook alone, so that it can be shown and agreed to be
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from drillctl.gateway import kinds
 from drillctl.hosts.service import commands_of
 from drillctl.playbook import DetectStep, FaultStep, HealStep, SwitchStep, VerifyStep
 
@@ -59,9 +58,10 @@ def make_plan(inventory: Inventory, playbook: Playbook) -> Plan:
     """Return the plan of a playbook on an inventory."""
     zone_hosts = [host for role in ("primary", "standby") for host in inventory.zone(role).hosts]
     gateways = inventory.gateway.hosts
+    to_standby = kinds.words(inventory, inventory.zone("standby").name)
     before = [
         PlannedStep("connect", "before", tuple(Action(h.name, f"ssh {h.address}") for h in inventory.hosts)),
-        PlannedStep("config", "before", tuple(Action(g.name, f"read {inventory.gateway.config}") for g in gateways)),
+        PlannedStep("config", "before", tuple(Action(g.name, to_standby.read) for g in gateways)),
         PlannedStep(
             "start",
             "before",
@@ -87,18 +87,14 @@ def _traffic(inventory: Inventory, playbook: Playbook) -> str:
 
 
 def _arm(inventory: Inventory, host: Host) -> list[Action]:
-    config = PurePosixPath(inventory.gateway.config)
-    test = shlex.join(inventory.gateway.test)
-    return [
-        Action(host.name, f"stage the standby's {config.name} beside {config}, and test it: {test}", "remove it"),
-    ]
+    words = kinds.words(inventory, inventory.zone("standby").name)
+    return [Action(host.name, words.stage, "remove it")] if words.stage else []
 
 
 def _step(
     inventory: Inventory, playbook: Playbook, step: Step | RestoreStep | FailbackStep, section: Section
 ) -> PlannedStep:
     gateway = inventory.gateway
-    reload = shlex.join(gateway.reload)
     if isinstance(step, FaultStep):
         actions = tuple(
             Action(h.name, "; ".join(commands_of(inventory, h, "kill")), "; ".join(commands_of(inventory, h, "revive")))
@@ -108,8 +104,8 @@ def _step(
         actions = (Action("", f"wait for {step.failures} failed requests in a row, {step.within_seconds:g} s at most"),)
     elif isinstance(step, SwitchStep):
         name = inventory.zone(step.to).name
-        what = f"rename the staged config over {gateway.config} (upstream {gateway.upstream} → {name}); {reload}"
-        actions = tuple(Action(g.name, what, f"put the original bytes back; {reload}") for g in gateway.hosts)
+        words = kinds.words(inventory, name)
+        actions = tuple(Action(g.name, words.switch, words.undo) for g in gateway.hosts)
     elif isinstance(step, VerifyStep):
         name = inventory.zone(step.zone).name
         seconds = playbook.traffic.observation_seconds
@@ -119,6 +115,6 @@ def _step(
         hosts = inventory.zone("primary").hosts
         actions = tuple(Action(h.name, "; ".join(commands_of(inventory, h, "revive"))) for h in hosts)
     else:
-        what = f"put the original bytes of {gateway.config} back; {reload}"
-        actions = tuple(Action(g.name, what) for g in gateway.hosts)
+        words = kinds.words(inventory, inventory.zone("primary").name)
+        actions = tuple(Action(g.name, words.restore) for g in gateway.hosts)
     return PlannedStep(step.step, section, actions)

@@ -159,8 +159,8 @@ def _disarm(run: Run, *, stop_started: bool) -> None:
             run.findings.left.append(f"the gateway's config could not be read again: {error}")
             done.status, done.detail = "failed", str(error)
             return
-        before = {(c.host, c.resolved, c.content, c.mode, c.owner) for c in run.original.hosts}
-        after = {(c.host, c.resolved, c.content, c.mode, c.owner) for c in now.hosts}
+        before = {(c.host, c.resolved, c.content, c.mode, c.owner, c.choice) for c in run.original.hosts}
+        after = {(c.host, c.resolved, c.content, c.mode, c.owner, c.choice) for c in now.hosts}
         run.findings.config_identical = before == after
         if before != after:
             run.findings.left.append("the gateway's config is not the one from before the drill")

@@ -32,6 +32,7 @@ def keep_original(folder: Path, config: GatewayConfig) -> None:
             "mode": host.mode,
             "owner": host.owner,
             "sha256": host.sha256,
+            "choice": host.choice,
         }
         _write(before / f"{host.host}.json", json.dumps(about, indent=2).encode())
 

@@ -11,7 +11,7 @@ STAMP=.venv/drillctl-setup
 POLICY=/usr/sbin/policy-rc.d
 # program:package, the same as in drillctl/lab/ground.py
 LAB_PROGRAMS="systemd-nspawn:systemd-container sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client
-nginx:nginx ip:iproute2 nft:nftables unshare:util-linux nsenter:util-linux"
+nginx:nginx haproxy:haproxy ip:iproute2 nft:nftables unshare:util-linux nsenter:util-linux"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -79,7 +79,7 @@ switch_off() {
 install_packages() {
     log=$(mktemp)
     before=
-    for service in nginx sshd; do ! runs $service || before="$before $service"; done
+    for service in nginx haproxy sshd; do ! runs $service || before="$before $service"; done
     say "packages of the distribution are missing, for the lab's hosts or for .venv: $*"
     say "installing them with apt-get; their services will not run on this machine"
     forbid_services
@@ -91,11 +91,12 @@ install_packages() {
     for package in "$@"; do
         case $package in
         nginx) switch_off nginx.service ;;
+        haproxy) switch_off haproxy.service ;;
         openssh-server) switch_off ssh.socket ssh.service ;;
         esac
     done
     remove_policy
-    for service in nginx sshd; do
+    for service in nginx haproxy sshd; do
         case $before in *"$service"*) continue ;; esac
         ! runs $service || fail "$service was started by the installation; stop it: kill $(cat "/run/$service.pid")"
     done

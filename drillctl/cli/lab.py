@@ -27,6 +27,15 @@ class DriverChoice(StrEnum):
     process = "process"
 
 
+class GatewayChoice(StrEnum):
+    """How the lab's gateway sends clients to a zone; docs/gateway.md tells the kinds apart."""
+
+    nginx = "nginx"
+    nginx_flag = "nginx-flag"
+    nginx_passive = "nginx-passive"
+    haproxy = "haproxy"
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -39,6 +48,9 @@ def up(
     model: Annotated[
         Path | None, typer.Option(help="Model folder that both zones serve; by default the sample model.")
     ] = None,
+    gateway: Annotated[
+        GatewayChoice | None, typer.Option(help="How the gateway is switched; by default `nginx`, by reload.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the lab, and wait until its hosts answer."""
@@ -49,7 +61,7 @@ def up(
     def say(line: str) -> None:
         typer.echo(f"{time.monotonic() - started:5.2f} s  {line}", err=True)
 
-    made = lab.up(driver.value, model, say)
+    made = lab.up(driver.value, model, say, gateway.value if gateway else None)
     seconds = time.monotonic() - started
     if as_json:
         typer.echo(_document(made, dict.fromkeys((host.name for host in made.hosts), True)))
@@ -126,6 +138,7 @@ def _document(made: Lab, answers: dict[str, bool]) -> str:
             "schema_version": SCHEMA_VERSION,
             "up": True,
             "driver": made.driver,
+            "gateway": made.gateway,
             "folder": str(made.folder),
             "inventory": str(made.inventory),
             "url": made.url,

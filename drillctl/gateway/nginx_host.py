@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from drillctl.gateway.nginx_staging import ReadFile
     from drillctl.hosts.transport import Completed, Transport
-    from drillctl.inventory import Gateway as GatewayOptions
+    from drillctl.inventory import Nginx
 
 TEST_TIMEOUT = 30.0
 """Seconds for `nginx -t`, which may have to resolve names."""
@@ -46,7 +46,7 @@ _ALARM = re.compile(r"\[(emerg|alert|crit)\]")
 class NginxHost:
     """nginx on one host, reached through `transport`, configured as the inventory's gateway says."""
 
-    def __init__(self, options: GatewayOptions, transport: Transport, run_id: str) -> None:
+    def __init__(self, options: Nginx, transport: Transport, run_id: str) -> None:
         self.name = transport.host
         self._options = options
         self._transport = transport
@@ -88,8 +88,15 @@ class NginxHost:
             content = select(config.content, self._options.upstream, enable, disable)
         except GatewayError as error:
             raise self._error(f"{config.path}: {error.message}", hint=error.hint) from None
+        return self.stage_content(config, content, f"{zone}.candidate")
+
+    def stage_content(self, config: HostConfig, content: bytes, name: str) -> StagedHost:
+        """Stage bytes as a candidate of this name, and test it in the place of the live file that was read.
+
+        Raises GatewayError with nothing left behind.
+        """
         folder = join(dirname(config.resolved), self._mark)
-        candidate = join(folder, f"{zone}.candidate")
+        candidate = join(folder, name)
         test_root = ""
         try:
             read = self._files_read()
@@ -184,6 +191,19 @@ class NginxHost:
             self._reload,
             stdin=original.content,
         )
+
+    def check_in_force(self, config: HostConfig) -> None:
+        """Raise GatewayError unless all workers are younger than the live file: else they may not go by it."""
+        options = self._options
+        facts = _sections(self._script(scripts.FACTS, config.resolved, options.pidfile, options.error_log).stdout)
+        _, _, changed, *_ = [*facts["file"].splitlines(), "", "", ""]
+        now, uptime, *_ = facts["clock"].split()
+        if not younger_than(read_processes(facts["workers"]), _seconds(changed), _seconds(now), _seconds(uptime)):
+            raise self._error(
+                f"{config.path} was changed after nginx has read it: nobody knows what nginx goes by",
+                state="nothing was changed",
+                hint=f"reload nginx ({self._reload}), see that all is well, and try again",
+            )
 
     def prove_applied(self, activated: ActivatedHost, timeout: float) -> None:
         """Return when the host serves by the new config; raise GatewayError when not within `timeout` seconds."""

@@ -10,9 +10,10 @@ import shlex
 from typing import TYPE_CHECKING
 
 from drillctl.errors import NotStarted
+from drillctl.guard import gateway_orders
 from drillctl.guard.lease import Order
 from drillctl.hosts.systemd import hold_of
-from drillctl.inventory import SystemdStart
+from drillctl.inventory import Haproxy, NginxFlag, NginxPassive, SystemdStart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,9 +44,15 @@ def discard(places: Mapping[str, tuple[str, ...]]) -> dict[str, Order]:
 
 
 def restore(inventory: Inventory, original: GatewayConfig, staged: Staged | None) -> dict[str, Order]:
-    """Return, by host, the orders that put the original config back once the primary answers."""
-    health = inventory.service.paths.health
-    urls = tuple(f"http://{_with_port(inventory, host)}{health}" for host in inventory.zone("primary").hosts)
+    """Return, by host, the orders that give clients back to the primary once it answers, as the gateway's kind does."""
+    options = inventory.gateway
+    if isinstance(options, NginxFlag):
+        return gateway_orders.flag(inventory, options, original, staged)
+    if isinstance(options, NginxPassive):
+        return {}  # nothing is switched
+    if isinstance(options, Haproxy):
+        return gateway_orders.haproxy(inventory, options, original, staged)
+    urls = gateway_orders.health_urls(inventory, "primary")
     candidates = {host.host: host.sha256 for host in staged.hosts} if staged else {}
     return {
         config.host: Order(
@@ -57,7 +64,7 @@ def restore(inventory: Inventory, original: GatewayConfig, staged: Staged | None
                 f"{config.mode:o}",
                 config.owner,
                 candidates.get(config.host, config.sha256),
-                shlex.join(inventory.gateway.reload),
+                shlex.join(options.reload),
                 *urls,
             ),
             config.content,
@@ -88,8 +95,3 @@ def memory(inventory: Inventory, host: Host) -> bytes:
             state="nothing was changed",
         )
     return "".join(f"{line}\n" for line in lines).encode()
-
-
-def _with_port(inventory: Inventory, host: Host) -> str:
-    upstream = inventory.upstream(host)
-    return upstream if upstream.rpartition(":")[2].isdigit() else f"{upstream}:{inventory.port(host)}"

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter
+
 from drillctl.inventory import (
     Gateway,
+    GatewayKind,
     Host,
     Inventory,
     Model,
@@ -51,6 +54,20 @@ ZONES = (
     ZonePlan("zone-b", "standby", "rack-b", "zone-b-1"),
 )
 HOSTS = (GATEWAY, *(zone.host for zone in ZONES))
+
+
+def gateway(
+    kind: GatewayKind,
+    *,
+    hosts: tuple[Host, ...],
+    url: str,
+    nginx: Mapping[str, object],
+    haproxy: Mapping[str, object],
+) -> Gateway:
+    """Return the gateway's part of the inventory; of `nginx` and `haproxy`, options of their own, one is used."""
+    common: dict[str, object] = {"kind": kind, "hosts": hosts, "url": url}
+    own = {"backend": UPSTREAM, **haproxy} if kind == "haproxy" else {"upstream": UPSTREAM, **nginx}
+    return TypeAdapter(Gateway).validate_python({**common, **own})
 
 
 def zone_of(host: str) -> ZonePlan | None:

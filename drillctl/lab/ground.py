@@ -16,6 +16,7 @@ PACKAGES = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "nginx": "nginx",
+    "haproxy": "haproxy",
     "ip": "iproute2",
     "nft": "nftables",
     "unshare": "util-linux",
@@ -25,6 +26,7 @@ PACKAGES = {
 
 FOR_MACHINES = tuple(PACKAGES)
 FOR_PROCESSES = ("sshd", "ssh", "ssh-keygen", "nginx")
+"""With a gateway of the kind `haproxy`, that program as well."""
 
 _TRIAL = """
 set -eu

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from drillctl.lab import nginxfiles
+from drillctl.inventory import Haproxy
+from drillctl.lab import haproxyfiles, nginxfiles
 from drillctl.lab.estate import GATEWAY, SERVICE_PORT, ZONES, zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from drillctl.inventory import Gateway
     from drillctl.lab.sources import Project
     from drillctl.lab.sshfiles import KeyPair
 
@@ -23,6 +25,7 @@ ADDRESSES = {GATEWAY: f"{NETWORK}.10", **{zone.host: f"{NETWORK}.{11 + n}" for n
 MODEL_FOLDER = "srv/model"
 SERVICE_UNIT = "inference.service"
 CONFIG = "/etc/nginx/conf.d/recognition.conf"
+HAPROXY_FOLDER = "/etc/haproxy"
 ACCESS_LOG = "/var/log/nginx/recognition.access.log"
 
 CLEARED = (
@@ -156,6 +159,7 @@ def files_of(
     weights: str,
     sha256: str,
     below: Below,
+    gateway: Gateway,
 ) -> HostFiles:
     """Return what makes a copy of the machine below into a host of the lab."""
     sshd = "ssh.service" if "ssh.service" in below.units else "sshd.service"
@@ -176,12 +180,8 @@ def files_of(
         "var/log/journal/.keep": (b"", 0o644),
     }
     if host == GATEWAY:
-        enabled.append("nginx.service")
-        primary, standby = (f"{ADDRESSES[zone.host]}:{SERVICE_PORT}" for zone in ZONES)
-        config = nginxfiles.recognition(listen="80", primary=primary, standby=standby, access_log=ACCESS_LOG)
-        files["etc/nginx/nginx.conf"] = (nginxfiles.main_of_machine(user=below.nginx_user).encode(), 0o644)
-        files[CONFIG.removeprefix("/")] = (config.encode(), 0o644)
-        files["var/log/nginx/.keep"] = (b"", 0o644)
+        enabled.append("haproxy.service" if isinstance(gateway, Haproxy) else "nginx.service")
+        files |= _gateway_files(gateway, below)
     else:
         unit = service_unit(host, project, weights, sha256)
         files[f"etc/systemd/system/{SERVICE_UNIT}"] = (unit.encode(), 0o644)
@@ -191,6 +191,35 @@ def files_of(
     links |= {f"etc/systemd/system/{unit}": "/dev/null" for unit in MASKED}
     links |= {f"etc/systemd/system-generators/{name}": "/dev/null" for name in below.generators}
     return HostFiles(files, links)
+
+
+def _gateway_files(gateway: Gateway, below: Below) -> dict[str, tuple[bytes, int]]:
+    """Return the config of the gateway's server, whatever kind it is."""
+    addresses = {zone.host: f"{ADDRESSES[zone.host]}:{SERVICE_PORT}" for zone in ZONES}
+    if isinstance(gateway, Haproxy):
+        text = haproxyfiles.config(
+            listen=":80",
+            addresses=addresses,
+            folder=HAPROXY_FOLDER,
+            socket=gateway.socket,
+            state_file=gateway.state_file,
+            user="haproxy",
+        )
+        return {
+            gateway.config.removeprefix("/"): (text.encode(), 0o644),
+            f"{HAPROXY_FOLDER}/fallback.http".removeprefix("/"): (haproxyfiles.fallback().encode(), 0o644),
+            "var/lib/haproxy/.keep": (b"", 0o644),
+            "etc/default/haproxy": (b"", 0o644),
+        }
+    primary, standby = (addresses[zone.host] for zone in ZONES)
+    return {
+        "etc/nginx/nginx.conf": (nginxfiles.main_of_machine(user=below.nginx_user).encode(), 0o644),
+        gateway.config.removeprefix("/"): (
+            nginxfiles.adopted(gateway, listen="80", primary=primary, standby=standby),
+            0o644,
+        ),
+        "var/log/nginx/.keep": (b"", 0o644),
+    }
 
 
 def service_unit(host: str, project: Project, weights: str, sha256: str) -> str:

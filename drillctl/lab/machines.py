@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drillctl.errors import NotStarted
-from drillctl.inventory import Gateway, Host, Model, SystemdStart
+from drillctl.inventory import Host, Model, SystemdStart
 from drillctl.lab import cgroup, estate, ground, hostfiles, process, sources, sshfiles
 from drillctl.lab.hostfiles import ADDRESSES, BELOW, PREFIX, HostFiles
 from drillctl.lab.ledger import Thing
 from drillctl.lab.sshfiles import Login
 
 if TYPE_CHECKING:
-    from drillctl.inventory import Inventory
+    from drillctl.inventory import Gateway, GatewayKind, Inventory
     from drillctl.lab.place import Site
     from drillctl.lab.sources import ModelFolder
 
@@ -89,7 +89,7 @@ done
 """
 
 
-def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
+def build(site: Site, kind: GatewayKind) -> tuple[Inventory, tuple[Login, ...]]:
     """Boot the three machines and return their inventory and logins; they may not answer yet.
 
     Raises NotStarted when this machine does not allow it.
@@ -102,6 +102,7 @@ def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
     room = _make_room(site, group)
     root = Path(f"/proc/{room}/root/run")
     below = _below()
+    gateway = _gateway(kind)
     project = sources.project()
     login_key = sshfiles.make_key(site.folder / sshfiles.LOGIN_KEY, "drillctl-lab")
     keys = {}
@@ -117,6 +118,7 @@ def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
             weights=site.model.weights,
             sha256=site.model.sha256,
             below=below,
+            gateway=gateway,
         )
         _write(root / host / "root", files)
         if estate.zone_of(host):
@@ -124,7 +126,7 @@ def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
         bound = _make_visible(root / host / "root", project.needed)
         _boot(site, room, group, host, bound)
     sshfiles.write_client_files(site.folder, keys)
-    return _inventory(site), tuple(keys)
+    return _inventory(site, gateway), tuple(keys)
 
 
 def last_error(site: Site, host: str) -> str:
@@ -231,7 +233,14 @@ def _boot(site: Site, room: int, group: Path, host: str, bound: tuple[Path, ...]
 def _below() -> hostfiles.Below:
     """Look up what differs between distributions."""
     units: dict[str, str] = {}
-    for name in ("ssh.service", "sshd.service", "nginx.service", "systemd-networkd.service", "multi-user.target"):
+    for name in (
+        "ssh.service",
+        "sshd.service",
+        "nginx.service",
+        "haproxy.service",
+        "systemd-networkd.service",
+        "multi-user.target",
+    ):
         for folder in ("/usr/lib/systemd/system", "/lib/systemd/system"):
             if Path(folder, name).is_file():
                 units.setdefault(name, f"{folder}/{name}")
@@ -301,17 +310,21 @@ def _make_visible(root: Path, needed: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(bound)
 
 
-def _inventory(site: Site) -> Inventory:
+def _gateway(kind: GatewayKind) -> Gateway:
+    return estate.gateway(
+        kind,
+        hosts=(Host(name=estate.GATEWAY, address=ADDRESSES[estate.GATEWAY]),),
+        url=f"http://{ADDRESSES[estate.GATEWAY]}",
+        nginx={"config": hostfiles.CONFIG, "access_log": hostfiles.ACCESS_LOG},
+        haproxy={},
+    )
+
+
+def _inventory(site: Site, gateway: Gateway) -> Inventory:
     return estate.inventory(
         driver="systemd",
         hosts={name: Host(name=name, address=address) for name, address in ADDRESSES.items()},
-        gateway=Gateway(
-            hosts=(Host(name=estate.GATEWAY, address=ADDRESSES[estate.GATEWAY]),),
-            url=f"http://{ADDRESSES[estate.GATEWAY]}",
-            config=hostfiles.CONFIG,
-            upstream=estate.UPSTREAM,
-            access_log=hostfiles.ACCESS_LOG,
-        ),
+        gateway=gateway,
         start=SystemdStart(kind="systemd", unit=hostfiles.SERVICE_UNIT),
         model=Model(path=f"/{hostfiles.MODEL_FOLDER}/{site.model.weights}", sha256=site.model.sha256),
         user="root",

@@ -9,6 +9,7 @@ from drillctl import survey
 from drillctl.compare.identity import compare_identity
 from drillctl.compare.isolation import HostFacts, violations
 from drillctl.errors import GatewayError, NotStarted
+from drillctl.gateway.kinds import words
 from drillctl.hosts.fleet import each
 from drillctl.overview import serving_zone, wrong_role
 from drillctl.steps import golden
@@ -115,7 +116,8 @@ def check_config(run: Run) -> None:
     """
     if "gateway" in run.playbook.steady_state:
         with run.step("config", ", ".join(host.name for host in run.inventory.gateway.hosts)) as done:
-            done.detail = f"upstream {run.inventory.gateway.upstream} names {_configured_for_primary(run)}"
+            primary = _configured_for_primary(run)
+            done.detail = f"{words(run.inventory, primary).names} names {primary}"
 
 
 def _configured_for_primary(run: Run) -> str:

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drillctl.gateway.nginx import NginxGateway
+from drillctl.gateway.kinds import gateway_of
+from drillctl.gateway.nginx_adoption import adopt
 from drillctl.hosts.local import LocalTransport
-from drillctl.inventory import Inventory
+from drillctl.inventory import Inventory, Nginx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from drillctl.gateway.gateway import Gateway
 
 NGINX = shutil.which("nginx") or ("/usr/sbin/nginx" if Path("/usr/sbin/nginx").exists() else None)
 
@@ -45,6 +48,7 @@ class Backend:
             def do_GET(self) -> None:
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(zone)))
+                self.send_header("X-Served-Zone", zone)
                 self.end_headers()
                 self.wfile.write(zone.encode())
 
@@ -184,8 +188,19 @@ class RunningNginx:
             }
         )
 
-    def gateway(self, **options: object) -> NginxGateway:
-        return NginxGateway(self.inventory(**options), {"gateway": LocalTransport("gateway")}, "run-1")
+    def gateway(self, **options: object) -> Gateway:
+        return gateway_of(self.inventory(**options), {"gateway": LocalTransport("gateway")}, "run-1")
+
+    def adopt(self, **options: object) -> Inventory:
+        """Make the live config fit for a kind of gateway, as `drillctl gateway adopt` does; return the inventory."""
+        inventory = self.inventory(**options)
+        assert isinstance(inventory.gateway, Nginx)
+        self.live.write_bytes(adopt(self.live.read_bytes(), inventory.gateway, [self.primary], [self.standby]))
+        return inventory
+
+    @property
+    def flag(self) -> Path:
+        return self.folder / "flags" / "service.standby"
 
     def leftovers(self) -> list[Path]:
         return sorted(self.folder.rglob(".drillctl*"))

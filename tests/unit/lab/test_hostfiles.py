@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from drillctl.lab import hostfiles, nginxfiles
+from drillctl.inventory import Host
+from drillctl.lab import estate, hostfiles, nginxfiles
 from drillctl.lab.ground import program
 from drillctl.lab.hostfiles import Below, HostFiles
 from drillctl.lab.sources import Project
@@ -25,6 +26,13 @@ BELOW = Below(
     shadow="root:!$6$salt$hash:19000:0:99999:7:::\nana:$6$other$hash:19000:0:99999:7:::\n",
     sshd_config="UsePAM no\n",
 )
+GATEWAY = estate.gateway(
+    "nginx",
+    hosts=(Host(name="gateway", address=hostfiles.ADDRESSES["gateway"]),),
+    url="http://198.18.77.10",
+    nginx={"config": hostfiles.CONFIG, "access_log": hostfiles.ACCESS_LOG},
+    haproxy={},
+)
 PROJECT = Project(Path("/srv/a project"), Path("/srv/a project/.venv/bin/python"), ())
 
 
@@ -38,6 +46,7 @@ def files_of(host: str) -> HostFiles:
         weights="model.safetensors",
         sha256="ab" * 32,
         below=BELOW,
+        gateway=GATEWAY,
     )
 
 
