@@ -225,7 +225,7 @@ def _add_fallback(edits: _Edits, options: Nginx, server: Directive, passes: list
     added = False
     for block in _once(targets):
         if not any(code in page.arguments[:-1] for page in _pages(block) for code in _CODES):
-            _insert_first(edits, block, [f"error_page {' '.join(_CODES)} {name};"])
+            _insert_first(edits, block, [f"error_page {' '.join(_CODES)} = {name};"])
             added = True
     if added:
         lines = [

@@ -28,7 +28,9 @@ def carry_out(run: Run, step: SwitchStep) -> None:
         gateway.prove_applied(activation, step.within_seconds)
         wait_for_zone(run, zone, step.within_seconds)
         seconds = max(host.switch_seconds for host in activation.hosts)
-        done.detail = f"{zone} answers; rename and reload took {seconds * 1000:.0f} ms, new workers serve"
+        reloaded = any(host.reloaded for host in activation.hosts)
+        how = "rename and reload took {:.0f} ms, new workers serve" if reloaded else "the switch took {:.1f} ms"
+        done.detail = f"{zone} answers; {how.format(seconds * 1000)}"
 
 
 def undo_of(original: GatewayConfig) -> Undo:
