@@ -47,9 +47,12 @@ class Backend:
     """A server of one zone: answers every request with the zone's name."""
 
     def __init__(self, zone: str) -> None:
+        backend = self
+        self.status = 200
+
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.send_response(200)
+                self.send_response(backend.status)
                 self.send_header("Content-Length", str(len(zone)))
                 self.send_header("X-Served-Zone", zone)
                 self.end_headers()
