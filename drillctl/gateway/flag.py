@@ -77,11 +77,12 @@ od -An -v -tx1 -- "$1" | tr -d ' \n'
 STAGE = (
     _PRELUDE
     + r"""
-flag=$1 candidate=$2 pidfile=$3 folder=${1%/*}
+candidate=$2 pidfile=$3 folder=${1%/*}
 [ -d "$folder" ] || mkdir -p -- "$folder" || refuse "$folder could not be made"
 # The workers look for the flag as their own user: a folder that is closed to them hides it, and nothing would tell.
 master=$(cat -- "$pidfile" 2>/dev/null)
 case $master in '' | *[!0-9]*) refuse "no nginx master runs by the pid file $pidfile" ;; esac
+# shellcheck disable=SC2013
 for status in $(grep -s -l -x "PPid:[[:space:]]*$master" /proc/[0-9]*/status); do
     user=$(stat -c %u -- "${status%/status}" 2>/dev/null) || continue
     [ "$user" != 0 ] || continue
@@ -94,7 +95,7 @@ for status in $(grep -s -l -x "PPid:[[:space:]]*$master" /proc/[0-9]*/status); d
         place=${place%/*}
     done
 done
-cat > "$candidate" && chmod 644 -- "$candidate" || refuse "$candidate could not be written"
+if ! { cat > "$candidate" && chmod 644 -- "$candidate"; }; then refuse "$candidate could not be written"; fi
 harden "$candidate"
 """
 )
@@ -147,7 +148,9 @@ if [ "$found" != "$wanted" ]; then
     if [ -z "$wanted" ]; then
         rm -f -- "$flag" || refuse "$flag could not be removed"
     else
-        cat > "$new" && chown -- "$owner" "$new" && chmod -- "$mode" "$new" || refuse "$new could not be written"
+        if ! { cat > "$new" && chown -- "$owner" "$new" && chmod -- "$mode" "$new"; }; then
+            refuse "$new could not be written"
+        fi
         harden "$new"
         mv -f -- "$new" "$flag" || refuse "$flag could not be put back"
     fi

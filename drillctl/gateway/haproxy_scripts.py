@@ -53,7 +53,7 @@ harden() { sync -- "$1" 2>/dev/null || sync; }
 # socket, state file: write the states of all servers down, as HAProxy takes them over at its next reload.
 keep_states() {
     new=${2%/*}/.drillctl-states.new
-    ask "$1" 'show servers state' > "$new" && [ -s "$new" ] || { rm -f -- "$new"; return 1; }
+    if ! { ask "$1" 'show servers state' > "$new" && [ -s "$new" ]; }; then rm -f -- "$new" && return 1; fi
     harden "$new"
     mv -f -- "$new" "$2"
 }
@@ -126,8 +126,12 @@ if [ -z "$wanted" ]; then
     rm -f -- "$file" || refuse "$file could not be removed"
 elif [ "$(sum "$file")" != "$wanted" ]; then
     new=${file%/*}/.drillctl-states.new
-    cat > "$new" && chown -- "$owner" "$new" && chmod -- "$mode" "$new" && harden "$new" && mv -f -- "$new" "$file" ||
-        { rm -f -- "$new"; echo "$file could not be put back" >&2; exit 4; }
+    if ! { cat > "$new" && chown -- "$owner" "$new" && chmod -- "$mode" "$new" && harden "$new" &&
+        mv -f -- "$new" "$file"; }; then
+        rm -f -- "$new"
+        echo "$file could not be put back" >&2
+        exit 4
+    fi
 fi
 harden "${file%/*}"
 """

@@ -133,9 +133,18 @@ class RunningHaproxy:
     def reload(self) -> None:
         """Reload, and wait until another worker answers at the socket."""
         assert self.process is not None
-        before = self.ask("show info")
-        self.process.send_signal(signal.SIGUSR2)
-        wait_for(lambda: _line(self.ask("show info"), "Pid") not in {"", _line(before, "Pid")})
+        before = _line(self.ask("show info"), "Pid")
+        told = 0.0
+
+        def reloaded() -> bool:
+            nonlocal told
+            # A master that has only just started its worker does not hear the signal yet.
+            if time.monotonic() - told > 3 and self.process is not None:
+                self.process.send_signal(signal.SIGUSR2)
+                told = time.monotonic()
+            return _line(self.ask("show info"), "Pid") not in {"", before}
+
+        wait_for(reloaded)
 
     def ask(self, command: str) -> str:
         """Return what HAProxy says at its socket; nothing when it cannot be asked now."""
