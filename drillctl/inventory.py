@@ -38,7 +38,7 @@ UnitName = Annotated[str, matching(r"[A-Za-z0-9:_.@\\-]+\.service", "a systemd u
 GatewayUrl = Annotated[str, matching(r"https?://[^\s/?#@]+/?", "a URL such as http://gateway.example, without a path")]
 UpstreamName = Annotated[str, matching(r"[A-Za-z0-9_.-]+", "the name of an nginx upstream")]
 FlagPath = Annotated[
-    str, matching(r"/[A-Za-z0-9_./-]*[A-Za-z0-9_-]", "an absolute path of letters, digits, `.`, `_`, `-`")
+    str, matching(r"/[A-Za-z0-9_./-]*[A-Za-z0-9_-]", "an absolute path of letters, digits, `.`, `_` and `-`")
 ]
 HaproxySocket = Annotated[
     str, matching(r"/[^\s;,]+|[A-Za-z0-9_.-]+:[0-9]{1,5}", "the path of HAProxy's runtime socket, or its address:port")
@@ -327,6 +327,11 @@ def contradictions(inventory: Inventory) -> list[tuple[yamlfile.Location, str]]:
                 found.append((location, f"`{host.name}` needs a `pidfile`, here or in service.start"))
     if not urlsplit(inventory.gateway.url).hostname:
         found.append((("gateway", "url"), "the URL names no host"))
+    gateway = inventory.gateway
+    if isinstance(gateway, NginxFlag) and gateway.standby == gateway.upstream:
+        found.append(
+            (("gateway", "standby"), f"`{gateway.standby}` is the primary's upstream; the standby needs its own")
+        )
     return found
 
 

@@ -67,7 +67,9 @@ def words(inventory: Inventory, zone: str) -> Words:
         return Words(
             read=f"{read}, and look for {options.flag_file}",
             stage=f"write the flag beside {options.flag_file}, and test the config: {shlex.join(options.test)}",
-            switch=f"rename the flag to {options.flag_file}" if standby else f"remove {options.flag_file}",
+            switch=f"set {options.flag_file}: nginx looks for it at every request"
+            if standby
+            else f"remove {options.flag_file}",
             undo=f"{options.flag_file} as before",
             restore=f"{options.flag_file} as before",
             names=f"upstream {options.upstream}",

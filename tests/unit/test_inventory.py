@@ -134,6 +134,44 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
         "waivers:\n  - {check: isolation, reason: because}\nssh:",
         ["32:24: `waivers.0.reason` must have at least 10 characters, not 'because'"],
     ),
+    # kinds of gateways
+    (
+        "gateway:\n",
+        "gateway:\n  kind: apache\n",
+        ["24:1: `gateway.kind` must be one of 'nginx', 'nginx-flag', 'nginx-passive', 'haproxy'"],
+    ),
+    (
+        "  upstream: recognition\n",
+        "  upstream: recognition\n  flag: /var/lib/a.standby\n",
+        [
+            "31:3: unknown key `flag`. Allowed here: access_log, config, error_log, hosts, kind, pidfile, reload, "
+            "test, upstream, url"
+        ],
+    ),
+    (
+        "  upstream: recognition\n",
+        "  upstream: recognition\n  kind: nginx-flag\n  flag: /var/lib/a;b\n",
+        ["32:3: `gateway.flag` must be an absolute path of letters, digits, `.`, `_` and `-`, not '/var/lib/a;b'"],
+    ),
+    (
+        "  upstream: recognition\n",
+        "  upstream: recognition\n  kind: nginx-flag\n  standby: recognition\n",
+        ["32:3: `recognition` is the primary's upstream; the standby needs its own"],
+    ),
+    (
+        "  upstream: recognition\n",
+        "  upstream: recognition\n  kind: haproxy\n",
+        [
+            "24:1: `gateway.backend` is missing",
+            "30:3: unknown key `upstream`. Allowed here: backend, config, hosts, kind, program, socket, state_file, "
+            "url",
+        ],
+    ),
+    (
+        "  upstream: recognition\n",
+        "  kind: haproxy\n  backend: b\n  socket: /run/a b\n",
+        ["32:3: `gateway.socket` must be the path of HAProxy's runtime socket, or its address:port, not '/run/a b'"],
+    ),
     # contradictions
     ("role: standby", "role: primary", ["11:5: one zone must be `primary` and one `standby`; both say primary"]),
     ("name: zone-b", "name: zone-a", ["10:5: zone `zone-a` is named twice"]),
@@ -304,3 +342,21 @@ def test_a_mangled_inventory_gives_a_model_or_a_clear_error(
     assert problems
     for problem in problems:
         assert re.match(re.escape(str(file)) + r":\d+:\d+: \S", problem), problem
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind"),
+    [
+        ("  upstream: u\n", "nginx"),
+        ("  upstream: u\n  kind: nginx\n", "nginx"),
+        ("  upstream: u\n  kind: nginx-flag\n", "nginx-flag"),
+        ("  upstream: u\n  kind: nginx-passive\n", "nginx-passive"),
+        ("  backend: u\n  kind: haproxy\n", "haproxy"),
+    ],
+)
+def test_a_gateway_is_of_the_kind_that_it_says_and_else_nginx(
+    tmp_path: Path, inventory_text: str, lines: str, kind: str
+) -> None:
+    file = tmp_path / "inventory.yaml"
+    file.write_text(inventory_text.replace("  upstream: recognition\n", lines))
+    assert inventories.load(file).gateway.kind == kind

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from drillctl.inventory import Host
+from drillctl.gateway.nginx_adoption import flag_choice
+from drillctl.gateway.passive_traps import traps
+from drillctl.inventory import Gateway, GatewayKind, Host, Nginx, NginxFlag, NginxPassive
 from drillctl.lab import estate, hostfiles, nginxfiles
 from drillctl.lab.ground import program
 from drillctl.lab.hostfiles import Below, HostFiles
@@ -17,7 +20,7 @@ from drillctl.lab.sshfiles import KeyPair
 BELOW = Below(
     units={
         name: f"/usr/lib/systemd/system/{name}"
-        for name in ("ssh.service", "nginx.service", "systemd-networkd.service", "multi-user.target")
+        for name in ("ssh.service", "nginx.service", "haproxy.service", "systemd-networkd.service", "multi-user.target")
     },
     generators=("systemd-getty-generator",),
     nginx_user="www-data",
@@ -36,7 +39,7 @@ GATEWAY = estate.gateway(
 PROJECT = Project(Path("/srv/a project"), Path("/srv/a project/.venv/bin/python"), ())
 
 
-def files_of(host: str) -> HostFiles:
+def files_of(host: str, gateway: Gateway = GATEWAY) -> HostFiles:
     return hostfiles.files_of(
         host,
         machine_id="0" * 32,
@@ -46,7 +49,7 @@ def files_of(host: str) -> HostFiles:
         weights="model.safetensors",
         sha256="ab" * 32,
         below=BELOW,
-        gateway=GATEWAY,
+        gateway=gateway,
     )
 
 
@@ -80,6 +83,33 @@ def test_only_the_gateway_starts_nginx_and_no_host_starts_the_server() -> None:
     }
     assert "etc/systemd/system/inference.service" in files_of("zone-b-1").files
     assert "etc/systemd/system/inference.service" not in files_of("gateway").files
+
+
+def test_a_gateway_of_another_kind_starts_what_it_is_made_of_and_nothing_else() -> None:
+    gateway = estate.gateway("haproxy", hosts=GATEWAY.hosts, url=GATEWAY.url, nginx={}, haproxy={})
+    made = files_of("gateway", gateway)
+    wants = "etc/systemd/system/multi-user.target.wants/"
+    assert f"{wants}haproxy.service" in made.links
+    assert f"{wants}nginx.service" not in made.links
+    config = made.files["etc/haproxy/haproxy.cfg"][0].decode()
+    assert "server zone-a-1 198.18.77.11:8080\n" in config
+    assert "server zone-b-1 198.18.77.12:8080 disabled\n" in config
+    body = made.files["etc/haproxy/fallback.http"][0].decode()
+    head, _, content = body.partition("\r\n\r\n")
+    assert f"Content-Length: {len(content)}" in head
+    assert json.loads(content)["fallback"] is True
+
+
+@pytest.mark.parametrize("kind", ["nginx", "nginx-flag", "nginx-passive"])
+def test_every_kind_of_nginx_has_what_its_kind_needs(kind: GatewayKind) -> None:
+    gateway = estate.gateway(kind, hosts=GATEWAY.hosts, url=GATEWAY.url, nginx={"config": hostfiles.CONFIG}, haproxy={})
+    config = files_of("gateway", gateway).files[hostfiles.CONFIG.removeprefix("/")][0]
+    assert b"error_page 502 504 = @recognition_fallback;" in config
+    assert isinstance(gateway, Nginx)
+    if isinstance(gateway, NginxFlag):
+        assert flag_choice(config, gateway) is None
+    if isinstance(gateway, NginxPassive):
+        assert traps(config, "recognition") == []
 
 
 def test_generators_of_the_machine_below_do_not_run() -> None:
