@@ -13,6 +13,7 @@ import requests
 from estate import CONFIG, ON_MACHINES, Estate
 
 from drillctl import lab as labs
+from drillctl.lab import nginxfiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,3 +235,39 @@ def test_the_gateway_is_shown(estate: Estate) -> None:
     assert done.code == 0, done.out
     assert done.report["kind"] == estate.lab.gateway
     assert [host["configured_zone"] for host in done.report["hosts"]] == ["zone-a"]
+
+
+def test_a_config_is_adopted_over_ssh_and_put_back_byte_for_byte(estate: Estate) -> None:
+    """The lab's config was adopted before it was written, so adopting a plain one must give its very bytes."""
+    if estate.lab.gateway == "haproxy":
+        pytest.skip("drillctl does not edit HAProxy's config")
+    where = ("--inventory", str(estate.inventory))
+    assert "Nothing is missing" in estate.run("gateway", "adopt", *where).out
+    a, b = "198.18.77.11:8080", "198.18.77.12:8080"
+    log = '"/var/log/nginx/recognition.access.log"'
+    plain = nginxfiles.recognition(listen="80", primary=a, standby=b, access_log=log)
+    digest = f"sha256sum < {CONFIG}"
+    adopted = estate.on("gateway", digest)
+    estate.on("gateway", f"cp -p {CONFIG} /root/kept && cat > {CONFIG} << 'END' && nginx -s reload\n{plain}END\n")
+    try:
+        before = estate.on("gateway", digest)
+        time.sleep(0.5)
+        shown = estate.run("gateway", "show", *where)
+        assert shown.code == 4
+        assert "`drillctl gateway adopt` would change" in shown.out
+        refused = estate.run("gateway", "adopt", *where)
+        assert refused.code == 4
+        assert "there is no terminal to ask on" in refused.err
+        assert "error_page 502 504" in refused.out
+        only_shown = estate.run("gateway", "adopt", "--diff", *where)
+        assert only_shown.code == 0
+        assert estate.on("gateway", digest) == before
+        done = estate.run("gateway", "adopt", "--yes", *where)
+        assert done.code == 0, done.err
+        assert estate.on("gateway", digest) == adopted
+        undone = estate.run("gateway", "adopt", "--undo", "--yes", *where)
+        assert undone.code == 0, undone.err
+        assert estate.on("gateway", digest) == before
+    finally:
+        estate.on("gateway", f"mv /root/kept {CONFIG} && nginx -s reload")
+    assert estate.on("gateway", digest) == adopted
