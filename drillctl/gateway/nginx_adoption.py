@@ -31,8 +31,12 @@ FALLBACK = (
 BOUNDS = {"proxy_connect_timeout": "1s", "proxy_send_timeout": "5s", "proxy_read_timeout": "5s"}
 """Time-outs that are added where none is set; nginx's own defaults are 60 s each (ngx_http_proxy_module)."""
 
-NEXT_UPSTREAM = "error timeout non_idempotent"
-"""Without `non_idempotent`, nginx does not send a POST to the next server (ngx_http_proxy_module)."""
+NEXT_UPSTREAM = ("error", "timeout", "http_503", "non_idempotent")
+"""What a passive failover needs in `proxy_next_upstream` (ngx_http_proxy_module).
+
+Without `non_idempotent`, nginx does not send a POST to the next server. Without `http_503`, clients get the 503 of a
+server that is there again but still loads its model.
+"""
 
 _CODES = ("502", "504")
 
@@ -245,10 +249,12 @@ def _add_bounds(edits: _Edits, options: Nginx, one: _Pass) -> None:
     lines = [f"{name} {value};" for name, value in BOUNDS.items() if not any(d.name == name for d in around)]
     if isinstance(options, NginxPassive):
         own = next((d for d in _directives(one.holder) if d.name == "proxy_next_upstream"), None)
+        wanted = [*NEXT_UPSTREAM, *(word for word in own.arguments if word != "off")] if own else NEXT_UPSTREAM
+        line = f"proxy_next_upstream {' '.join(dict.fromkeys(wanted))};"
         if own is None:
-            lines.append(f"proxy_next_upstream {NEXT_UPSTREAM};")
-        elif not {"error", "timeout", "non_idempotent"} <= set(own.arguments):
-            edits.replace(own.start, own.end, f"proxy_next_upstream {NEXT_UPSTREAM};")
+            lines.append(line)
+        elif not set(NEXT_UPSTREAM) <= set(own.arguments):
+            edits.replace(own.start, own.end, line)
         if not any(d.name == "proxy_next_upstream_timeout" for d in around):
             lines.append("proxy_next_upstream_timeout 6s;")
     if lines:

@@ -57,6 +57,11 @@ def _of_locations(text: str, upstream: str) -> Iterator[str]:
             yield f"{where}: no `non_idempotent` in proxy_next_upstream: a POST that was sent is not sent to the backup"
         elif not {"error", "timeout"} <= set(retry):
             yield f"{where}: proxy_next_upstream lacks `error` or `timeout`"
+        elif "http_503" not in retry:
+            yield (
+                f"{where}: no `http_503` in proxy_next_upstream: a server that is back but still loads its model "
+                "answers 503, and clients get that"
+            )
         for name, default in _DEFAULTS.items():
             value = (_effective(blocks, name) or (default,))[0]
             seconds = _seconds(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = ON_MACHINES
 
 FLAGS = "/var/lib/drillctl-flags"
+LOG = "/var/log/nginx/recognition.access.log"
 TTL = 5
 READY = 40
 
@@ -200,15 +202,20 @@ def test_a_gateway_that_fails_over_by_itself_loses_nothing(estate: Estate) -> No
     text = estate.playbook.read_text()
     playbook = estate.folder / "passive.yaml"
     playbook.write_text(text[: text.index("steps:")] + PASSIVE.lstrip())
+    logged = int(estate.on("gateway", f"wc -l < {LOG}"))
     with Client(estate.lab.url) as client:
         done = estate.drill(playbook=playbook)
     report = done.report
     assert step(report, "fault")["status"] == "ok", done.err
     assert step(report, "verify")["status"] == "ok", done.err
     assert "zone-b serves" in step(report, "verify")["detail"]
-    # A kill hits what is being served at that moment; every other request is answered by the other zone.
-    assert report["traffic"]["kinds"].get("status 502", 0) == 0, report["traffic"]
-    assert client.statuses.count(0) + client.statuses.count(502) == 0
+    # Nobody saw a lost connection, a 502 or nginx's fallback; a 503 of a server that is at its limit is another matter.
+    lines = estate.on("gateway", f"tail -n +{logged + 1} {LOG}").splitlines()
+    fine = r'" (200 .*|499 .*|503 .* upstream_status=(503|.*[ ,]503)) '  # 499: the clients' own end, checked below
+    assert [line for line in lines if not re.search(fine, line)] == []
+    assert set(report["traffic"]["kinds"]) <= {"status 503"}, report["traffic"]
+    assert set(client.statuses) <= {200, 503}
+    assert len(lines) > 100
     assert report["restore"]["config_identical"] is True
 
 

@@ -88,9 +88,10 @@ def test_nginx_accepts_what_comes_out(folder: Path, told: dict[str, str], tmp_pa
 @pytest.mark.parametrize(
     ("change", "trap"),
     [
-        (("non_idempotent", "http_502"), "a POST that was sent is not sent to the backup"),
-        (("error timeout non_idempotent", "off"), "a request that fails is not sent to the backup"),
-        (("error timeout non_idempotent", "timeout non_idempotent"), "lacks `error` or `timeout`"),
+        ((" non_idempotent", ""), "a POST that was sent is not sent to the backup"),
+        (("error timeout http_503 non_idempotent", "off"), "a request that fails is not sent to the backup"),
+        (("error timeout", "timeout"), "lacks `error` or `timeout`"),
+        ((" http_503", ""), "still loads its model"),
         ((" backup;", ";"), "of a single server nginx ignores max_fails"),
         (("    zone service 64k;\n", ""), "no `zone`"),
         (("proxy_read_timeout 5s", "proxy_read_timeout 1m"), "proxy_read_timeout is 1m"),
