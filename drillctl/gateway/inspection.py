@@ -80,8 +80,11 @@ def _inspect(inventory: Inventory, fleet: Fleet, name: str) -> HostInspection:
         if config.reason:
             problems.append(config.reason)
         facts += _facts(config.hosts[0])
-        facts += [f"its own test: {line}" for line in gateway.test()[name].splitlines()[-1:]]
         problems += _missing(inventory, fleet)
+    except DrillctlError as error:
+        problems.append(_said(error))
+    try:
+        facts += [f"its own test: {line}" for line in gateway.test()[name].splitlines()[-1:]]
     except DrillctlError as error:
         problems.append(_said(error))
     return HostInspection(name, path, zone, tuple(facts), tuple(problems))
