@@ -108,16 +108,17 @@ trap '' HUP PIPE
 flag=$1 candidate=$2
 IFS= read -r line < "$candidate" || refuse "$candidate is not there any more"
 [ "$line" = "$3" ] || refuse "$candidate is not what was staged"
-begun=$(date +%s.%N)
+read -r begun _ < /proc/uptime
 # A link, because it fails where a rename would replace what somebody else has set meanwhile.
 said=$(ln -- "$candidate" "$flag" 2>&1) || refuse "$flag could not be set: $said"
-echo "$begun $(date +%s.%N)"
+read -r up _ < /proc/uptime
+echo "$begun $up"
 rm -f -- "$candidate"
 harden "${flag%/*}"
 exit 0
 """
 )
-"""flag, candidate, its line → the seconds before and after."""
+"""flag, candidate, its line → the uptime before and after, which the kernel tells to 10 ms."""
 
 LOWER = (
     _PRELUDE
@@ -126,15 +127,16 @@ trap '' HUP PIPE
 flag=$1 candidate=$2
 [ -f "$candidate" ] || refuse "$candidate is not there any more"
 [ "$(sum "$flag")" = "$3" ] || refuse "someone changed $flag after it was read"
-begun=$(date +%s.%N)
+read -r begun _ < /proc/uptime
 said=$(mv -f -- "$flag" "$candidate" 2>&1) || refuse "$flag could not be removed: $said"
-echo "$begun $(date +%s.%N)"
+read -r up _ < /proc/uptime
+echo "$begun $up"
 rm -f -- "$candidate"
 harden "${flag%/*}"
 exit 0
 """
 )
-"""flag, candidate, sha256 of the flag as it was read → the seconds before and after."""
+"""flag, candidate, sha256 of the flag as it was read → the uptime before and after, which the kernel tells to 10 ms."""
 
 PUT = (
     _PRELUDE
@@ -144,7 +146,7 @@ flag=$1 new=$2 wanted=$3 mode=$4 owner=$5 allowed=$6
 found=$(sum "$flag")
 if [ "$found" != "$wanted" ]; then
     case " $allowed " in *" ${found:-absent} "*) ;; *) refuse "someone else changed $flag during the drill" ;; esac
-    begun=$(date +%s.%N)
+    read -r begun _ < /proc/uptime
     if [ -z "$wanted" ]; then
         rm -f -- "$flag" || refuse "$flag could not be removed"
     else
@@ -154,7 +156,8 @@ if [ "$found" != "$wanted" ]; then
         harden "$new"
         mv -f -- "$new" "$flag" || refuse "$flag could not be put back"
     fi
-    echo "$begun $(date +%s.%N)"
+    read -r up _ < /proc/uptime
+echo "$begun $up"
     harden "${flag%/*}"
 else
     echo 0 0
@@ -163,7 +166,7 @@ rm -f -- "$new"
 """
 )
 """flag, a name beside it, sha256, mode and owner wanted (empty: absent), sha256 sums that may be replaced, or `absent`;
-the bytes on stdin → the seconds before and after, or zeros."""
+the bytes on stdin → the uptime before and after, or zeros."""
 
 DISCARD = r"""case $1 in */.drillctl-*) rm -f -- "$1" ;; esac"""
 """candidate."""

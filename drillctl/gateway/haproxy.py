@@ -252,16 +252,11 @@ class _HaproxyHost:
         """Set the servers' states, and write them down for the next reload."""
         if self._discarded:
             raise GatewayError("it was discarded, or used already", host=self.name, state="nothing was changed")
-        if _sha256(states.in_words(self.servers())) != staged.original_sha256:
-            raise GatewayError(
-                "someone changed the servers' states after they were read",
-                host=self.name,
-                state="nothing was changed",
-            )
+        before = staged.diff.splitlines()[2].removeprefix("-")
         self._discarded = True
-        return self._switch(
-            staged.sha256, scripts.SWITCH, self._options.socket, staged.candidate, self._options.state_file
-        )
+        options = self._options
+        arguments = (options.socket, options.backend, before, staged.candidate, options.state_file)
+        return self._switch(staged.sha256, scripts.SWITCH, *arguments)
 
     def restore(self, original: HostConfig, over: Collection[str]) -> ActivatedHost:
         """Set the servers as they were, unless they are neither that nor one of `over`."""

@@ -50,6 +50,20 @@ export LC_ALL=C
     + r"""
 sum() { [ -e "$1" ] || return 0; s=$(sha256sum < "$1") && printf '%s' "${s%% *}"; }
 harden() { sync -- "$1" 2>/dev/null || sync; }
+# Socket, backend → NAME=ready, drain or maint, of each server, with blanks between: bits as in haproxy_state.py.
+states_of() {
+    ask "$1" "show servers state $2" | {
+        blank=''
+        while read -r _ in _ name _ _ bits _; do
+            [ "$in" = "$2" ] || continue
+            set=ready
+            [ $((bits & 24)) = 0 ] || set=drain
+            [ $((bits & 35)) = 0 ] || set=maint
+            printf '%s%s=%s' "$blank" "$name" "$set"
+            blank=' '
+        done
+    }
+}
 # socket, state file: write the states of all servers down, as HAProxy takes them over at its next reload.
 keep_states() {
     new=${2%/*}/.drillctl-states.new
@@ -104,24 +118,29 @@ SWITCH = (
     _PRELUDE
     + r"""
 trap '' HUP PIPE
-begun=$(date +%s.%N)
-ask "$1" "$2" || exit
-echo "== $begun $(date +%s.%N)"
+found=$(states_of "$1" "$2")
+[ -n "$found" ] || refuse "HAProxy does not list the servers of $2 at $1 any more"
+[ "$found" = "$3" ] || refuse "someone changed the servers' states after they were read"
+read -r begun _ < /proc/uptime
+ask "$1" "$4" || exit
+read -r up _ < /proc/uptime
+echo "== $begun $up"
 # Behind the switch: a reload from now on, and it goes on where it is.
-keep_states "$1" "$3" || { echo "the states could not be written to $3" >&2; exit 4; }
-harden "${3%/*}"
+keep_states "$1" "$5" || { echo "the states could not be written to $5" >&2; exit 4; }
+harden "${5%/*}"
 """
 )
-"""socket, commands, state file → what HAProxy said, then `== BEFORE AFTER` in seconds."""
+"""socket, backend, its states as read, commands, state file → what HAProxy said, then `== BEFORE AFTER`: the uptime."""
 
 PUT = (
     _PRELUDE
     + r"""
 trap '' HUP PIPE
 file=$3 wanted=$4 mode=$5 owner=$6
-begun=$(date +%s.%N)
+read -r begun _ < /proc/uptime
 [ -z "$2" ] || ask "$1" "$2" || exit
-echo "== $begun $(date +%s.%N)"
+read -r up _ < /proc/uptime
+echo "== $begun $up"
 if [ -z "$wanted" ]; then
     rm -f -- "$file" || refuse "$file could not be removed"
 elif [ "$(sum "$file")" != "$wanted" ]; then

@@ -146,6 +146,14 @@ def test_a_socket_that_is_not_there_is_refused(haproxy: RunningHaproxy) -> None:
         haproxy.gateway(socket=str(haproxy.folder / "none.sock")).read()
 
 
+def test_a_haproxy_that_is_gone_since_is_refused(haproxy: RunningHaproxy, gateway: Gateway) -> None:
+    staged = gateway.stage("zone-b")
+    haproxy.socket.rename(haproxy.folder / "elsewhere.sock")
+    with pytest.raises(GatewayError, match="does not list the servers of recognition") as caught:
+        gateway.activate(staged)
+    assert caught.value.state == "nothing was changed"
+
+
 def test_a_socket_without_the_right_level_is_caught(haproxy: RunningHaproxy) -> None:
     haproxy.config.write_text(haproxy.config.read_text().replace("level admin", "level operator"))
     haproxy.start()

@@ -63,7 +63,7 @@ def test_the_next_request_after_the_switch_goes_to_the_standby(nginx: RunningNgi
         assert [nginx.answer() for _ in range(4)] == ["zone-b"] * 4
         seconds += [host.switch_seconds for host in gateway.restore(original).hosts]
         assert [nginx.answer() for _ in range(4)] == ["zone-a"] * 4
-    assert 0 < statistics.median(seconds) < 0.05  # a program is started in it; on a busy machine that takes its time
+    assert statistics.median(seconds) < 0.05  # one program is started in it, `ln`
 
 
 def test_a_flag_that_was_there_before_comes_back_with_its_bytes_and_mode(nginx: RunningNginx, gateway: Gateway) -> None:
