@@ -125,7 +125,7 @@ def _describe(made: Lab, answers: dict[str, bool] | None = None) -> None:
         where = f"{host.address}:{host.ssh_port}"
         state = "" if answers is None else ("  answers" if answers[host.name] else "  does not answer")
         typer.echo(f"  {host.name:<10} {where:<20} {host.zone or 'gateway':<8}{state}")
-    typer.echo(f"  clients    {made.url}")
+    typer.echo(f"  clients    {made.url}" + ("" if made.gateway == "nginx" else f", through {made.gateway}"))
     typer.echo(f"  inventory  {made.inventory}")
     if made.cannot_prove:
         because = f" ({made.fallback})" if made.fallback else ""
