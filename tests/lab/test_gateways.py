@@ -160,6 +160,30 @@ def test_recover_elsewhere_puts_the_gateway_back(estate: Estate, tmp_path: Path)
     assert estate.run("recover").code == 0
 
 
+def test_a_gateway_that_reboots_in_the_middle_stays_where_there_is_service(estate: Estate) -> None:
+    """The flag, and HAProxy's state file, outlive it: clients are not sent back to a zone that the drill has broken."""
+    switches(estate)
+    playbook = estate.changed_playbook("start: {", f"guard: {{ttl_seconds: {TTL * 3}}}\nstart: {{")
+    process = estate.start_drill(playbook=playbook)
+    estate.wait_for_step("switch")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=10)
+    boot = estate.on("gateway", "cat /proc/sys/kernel/random/boot_id")
+    estate.on("gateway", "systemctl reboot", check=False)
+    estate.wait_for(
+        lambda: estate.on("gateway", "cat /proc/sys/kernel/random/boot_id", check=False) not in {"", boot}, 30
+    )
+    zones: list[str | None] = []
+    deadline = time.monotonic() + TTL * 3 + READY
+    while not zones or zones[-1] != "zone-a":
+        zones.append(estate.serving_zone())
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [zone for zone in dict.fromkeys(zones) if zone] == ["zone-b", "zone-a"]
+    done = estate.run("recover")
+    assert done.code == 0, done.err
+
+
 SABOTAGE = {
     # nginx goes by another flag from now on: everything looks right, and the flag does nothing.
     "nginx-flag": (

@@ -126,9 +126,12 @@ class RunningHaproxy:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        self.launch()
+        wait_for(lambda: self.answer() is not None)
+
+    def launch(self) -> None:
         words = [str(HAPROXY), "-W", "-db", "-f", str(self.config)]
         self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda: self.answer() is not None)
 
     def reload(self) -> None:
         """Reload, and wait until another worker answers at the socket."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import time
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
@@ -15,6 +17,8 @@ from drillctl.gateway import haproxy_scripts
 from drillctl.gateway.haproxy_state import missing_in_config
 from drillctl.gateway.nginx_adoption import FALLBACK
 from drillctl.hosts.local import LocalTransport
+
+from .conftest import wait_for
 
 if TYPE_CHECKING:
     from drillctl.gateway.gateway import Gateway
@@ -197,6 +201,20 @@ def test_a_host_where_no_program_can_speak_to_the_socket_is_told_what_to_install
     done = LocalTransport("gateway").script("asking", source, str(haproxy.socket), "recognition", check=False)
     assert done.exit_code == 3
     assert "install socat" in done.complaint
+
+
+def test_clients_of_a_frozen_zone_get_the_fallback_in_bounded_time(haproxy: RunningHaproxy) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        text = haproxy.config.read_text().replace(haproxy.primary, f"127.0.0.1:{silent.getsockname()[1]}")
+        haproxy.config.write_text(text.replace("timeout server 5s", "timeout server 1s"))
+        haproxy.launch()
+        wait_for(lambda: "zone-a-1" in haproxy.ask("show servers state"))
+        begun = time.monotonic()
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"http://127.0.0.1:{haproxy.port}/predict", data=b"x", timeout=10)
+        with caught.value as error:
+            assert (error.code, error.read().decode()) == (503, FALLBACK)
+        assert 0.9 < time.monotonic() - begun < 3
 
 
 def test_clients_get_the_fallback_at_once_when_no_zone_answers(haproxy: RunningHaproxy, gateway: Gateway) -> None:
