@@ -37,9 +37,10 @@ class Server:
 class HostConfig:
     """The live config of one gateway host, as it was read.
 
-    `path` is the inventory's; `resolved` is the file behind its links, the one that is replaced. `mode` holds the
-    permission bits, `owner` is uid:gid in numbers. `choice` is what decides besides the file: whether a flag is
-    there, the states of servers at run time; empty where the file alone decides. It must be as before, too.
+    `content` holds its bytes, or what sha256sum prints of a file that is never changed. `path` is the inventory's;
+    `resolved` is the file behind its links, the one that is replaced. `mode` holds the permission bits, `owner` is
+    uid:gid in numbers. `choice` is what decides besides the file: whether a flag is there, the states of servers at
+    run time; empty where the file alone decides. It must be as before, too.
     """
 
     host: str

@@ -170,16 +170,20 @@ class _HaproxyHost:
         self._discarded = True
 
     def read(self) -> HostConfig:
-        """Return the config file, with the servers' states and the state file as its choice."""
+        """Return the config file, with the servers' states and the state file as its choice.
+
+        Its content is what sha256sum prints of it: a haproxy.cfg may hold passwords, and is never put back.
+        """
         done = self._script(scripts.READ, self._options.config)
-        resolved, rights, content = done.stdout.split(b"\n", 2)
-        mode, _, owner = rights.decode().partition(" ")
+        resolved, rights, digest = done.stdout.decode("utf-8", "surrogateescape").split("\n", 2)
+        mode, _, owner = rights.partition(" ")
+        content = f"{digest}  {self._options.config}\n".encode()
         servers = self.servers()
         places = " ".join(server.address for server in servers)
         return HostConfig(
             host=self.name,
             path=self._options.config,
-            resolved=resolved.decode("utf-8", "surrogateescape"),
+            resolved=resolved,
             content=content,
             sha256=hashlib.sha256(content).hexdigest(),
             mode=int(mode, 8),

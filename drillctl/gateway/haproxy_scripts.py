@@ -81,10 +81,10 @@ live=$(readlink -f -- "$1")
 [ -f "$live" ] || refuse "$1 is not a file"
 printf '%s\n' "$live"
 stat -c '%a %u:%g' -- "$live"
-exec cat -- "$live"
+sum "$live"
 """
 )
-"""path → a line with the resolved path, a line `mode uid:gid`, then the bytes."""
+"""path → a line with the resolved path, a line `mode uid:gid`, then the sha256: the bytes may hold passwords."""
 
 STATES = _PRELUDE + 'ask "$1" "show servers state $2"\n'
 """socket, backend → what HAProxy says of its servers."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from drillctl.errors import DrillctlError, GatewayError
 from drillctl.gateway.kinds import gateway_of
+from drillctl.gateway.state_file import parts_of
 from drillctl.hosts import fleet as fleets
-from drillctl.inventory import Nginx
+from drillctl.inventory import Haproxy, Nginx
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +80,7 @@ def _inspect(inventory: Inventory, fleet: Fleet, name: str) -> HostInspection:
         zone = config.configured_zone
         if config.reason:
             problems.append(config.reason)
-        facts += _facts(config.hosts[0])
+        facts += _facts(config.hosts[0], haproxy=isinstance(inventory.gateway, Haproxy))
         problems += _missing(inventory, fleet)
     except DrillctlError as error:
         problems.append(_said(error))
@@ -90,12 +91,17 @@ def _inspect(inventory: Inventory, fleet: Fleet, name: str) -> HostInspection:
     return HostInspection(name, path, zone, tuple(facts), tuple(problems))
 
 
-def _facts(config: HostConfig) -> Iterator[str]:
-    yield f"sha256 {config.sha256[:16]}…, mode {config.mode:o}, owner {config.owner}"
-    if config.choice:
+def _facts(config: HostConfig, *, haproxy: bool) -> Iterator[str]:
+    digest = config.content.decode()[:16] if haproxy else config.sha256[:16]
+    yield f"sha256 {digest}…, mode {config.mode:o}, owner {config.owner}"
+    if haproxy:
+        file = parts_of(config.choice)[1]
+        yield f"state file of {len(file.content)} bytes, mode {file.mode}" if file.mode else "state file absent"
+    elif config.choice:
         yield config.choice
     for server in config.servers:
-        yield f"line {server.line}: {server.address} {server.state}{' backup' if server.backup else ''}"
+        where = f"server {server.text}" if haproxy else f"line {server.line}"
+        yield f"{where}: {server.address} {server.state}{' backup' if server.backup else ''}"
 
 
 def _missing(inventory: Inventory, fleet: Fleet) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from drillctl import snapshot
 from drillctl.errors import GatewayError
 from drillctl.gateway import haproxy_scripts
 from drillctl.gateway.haproxy_state import missing_in_config
@@ -21,6 +22,8 @@ from drillctl.hosts.local import LocalTransport
 from .conftest import wait_for
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from drillctl.gateway.gateway import Gateway
 
     from .conftest import RunningHaproxy
@@ -47,6 +50,22 @@ def test_a_switch_touches_neither_the_config_nor_the_process(haproxy: RunningHap
         next(line for line in text.splitlines() if line.startswith("Pid:")) for text in (info, haproxy.ask("show info"))
     ]
     assert pids[0] == pids[1]
+
+
+def test_no_password_of_the_config_is_kept_and_a_changed_config_is_noticed(
+    haproxy: RunningHaproxy, gateway: Gateway, tmp_path: Path
+) -> None:
+    haproxy.config.write_text(haproxy.config.read_text() + "    # stats auth ana:s3cret\n")
+    original = gateway.read()
+    kept = tmp_path / "run"
+    kept.mkdir()
+    snapshot.keep_original(kept, original)
+    assert b"s3cret" not in b"".join(path.read_bytes() for path in kept.rglob("*") if path.is_file())
+    again = snapshot.read_original(kept)
+    assert again is not None
+    assert again.hosts[0].choice == original.hosts[0].choice
+    haproxy.config.write_text(haproxy.config.read_text() + "# Ana\n")
+    assert gateway.read().hosts[0].content != original.hosts[0].content
 
 
 def test_a_reload_in_the_middle_of_a_failover_does_not_send_clients_back(
