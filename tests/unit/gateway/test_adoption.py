@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
 import subprocess
 import time
@@ -16,18 +17,36 @@ from drillctl.errors import GatewayError, NotStarted
 from drillctl.gateway import adoption as adoptions
 from drillctl.gateway.adoption import Adoption
 from drillctl.gateway.nginx_adoption import adopt
+from drillctl.guard.client import GuardClient
 from drillctl.hosts.local import LocalTransport
 from drillctl.inventory import Nginx
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from .conftest import RunningHaproxy, RunningNginx
 
 
+class Elsewhere(LocalTransport):
+    """This machine with a home of the test's own for its guard, and a user who is not root to it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("gateway")
+        self.folder = folder
+        bin_folder = folder / "bin"
+        bin_folder.mkdir(exist_ok=True)
+        (bin_folder / "id").write_text("#!/bin/sh\necho 1000\n")
+        (bin_folder / "id").chmod(0o755)
+
+    def execute(self, command: str, stdin: bytes, timeout: float) -> tuple[int, bytes, bytes]:
+        home = shlex.quote(str(self.folder))
+        return super().execute(f"export HOME={home} PATH={home}/bin:$PATH; {command}", stdin, timeout)
+
+
 def adoption(nginx: RunningNginx, **options: object) -> Adoption:
     own = {"kind": "nginx-flag", "flag": str(nginx.flag), **options}
-    return Adoption(nginx.inventory(**own), {"gateway": LocalTransport("gateway")})
+    return Adoption(nginx.inventory(**own), {"gateway": Elsewhere(nginx.folder)})
 
 
 def test_a_config_is_adopted_and_put_back_byte_for_byte(nginx: RunningNginx) -> None:
@@ -61,7 +80,7 @@ def test_a_config_is_adopted_and_put_back_byte_for_byte(nginx: RunningNginx) -> 
 def test_what_is_adopted_again_for_another_kind_keeps_the_first_original(nginx: RunningNginx) -> None:
     before = nginx.live.read_bytes()
     nginx.start()
-    only_fallback = Adoption(nginx.inventory(), {"gateway": LocalTransport("gateway")})
+    only_fallback = Adoption(nginx.inventory(), {"gateway": Elsewhere(nginx.folder)})
     only_fallback.carry_out(only_fallback.plan())
     it = adoption(nginx)
     it.carry_out(it.plan())
@@ -118,6 +137,22 @@ def test_nothing_is_adopted_while_the_flag_is_there(nginx: RunningNginx) -> None
     with pytest.raises(GatewayError, match="clients would go from one zone to the other"):
         it.carry_out(it.plan())
     assert nginx.answer() == "zone-a"
+
+
+def test_nothing_is_adopted_while_a_drill_holds_the_lease(nginx: RunningNginx) -> None:
+    before = nginx.live.read_bytes()
+    nginx.start()
+    guard = GuardClient(Elsewhere(nginx.folder))
+    guard.install()
+    guard.acquire("run-7", "Ana@desk pid 5", 30)
+    try:
+        it = adoption(nginx)
+        with pytest.raises(NotStarted, match="a drill holds the lease: run-7, by Ana@desk"):
+            it.carry_out(it.plan())
+    finally:
+        guard.release()
+    assert nginx.live.read_bytes() == before
+    assert nginx.leftovers() == [nginx.folder / ".drillctl"]
 
 
 def test_haproxy_is_not_adopted(haproxy: RunningHaproxy) -> None:
