@@ -12,13 +12,24 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator
 
 from drillctl import yamlfile
+from drillctl.capacity import CapacityPlan
 from drillctl.errors import FileError, UsageError
 from drillctl.inventory import Name, Part, Role
+from drillctl.stop import StopPlan
 
 Seconds = Annotated[float, Field(strict=True, gt=0, le=3600)]
-Check = Literal["health", "role", "model", "environment", "isolation", "gateway", "equality"]
+Check = Literal["health", "role", "model", "environment", "isolation", "gateway", "equality", "capacity"]
 
-CHECKS: tuple[Check, ...] = ("health", "role", "model", "environment", "isolation", "gateway", "equality")
+CHECKS: tuple[Check, ...] = (
+    "health",
+    "role",
+    "model",
+    "environment",
+    "isolation",
+    "gateway",
+    "equality",
+    "capacity",
+)
 """Every check of the steady state, in the order in which they run."""
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
@@ -127,6 +138,8 @@ class Playbook(Part):
     traffic: TrafficPlan = TrafficPlan()
     start: StartPlan = StartPlan()
     guard: GuardPlan = GuardPlan()
+    capacity: CapacityPlan = CapacityPlan()
+    stop: StopPlan = StopPlan()
     steady_state: Annotated[tuple[Check, ...], Field(min_length=1)] = CHECKS
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
     restore: Annotated[tuple[RestoreStep, ...], Field(min_length=1)]

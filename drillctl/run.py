@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from drillctl.compare.equality import Equality
     from drillctl.compare.identity import Difference
+    from drillctl.gates import Gate
     from drillctl.gateway.gateway import Gateway, GatewayConfig, Staged
     from drillctl.guard.guards import Guards
     from drillctl.guard.lease import Order
@@ -74,11 +75,18 @@ class Moments:
     restore_began: float | None = None
     traffic_ended: float | None = None
 
+    @property
+    def broken(self) -> float | None:
+        """Return when clients had to begin to notice: at the fault, or at a switch that nothing went before."""
+        begun = [at for at in (self.fault_began, self.switch_began) if at is not None]
+        return min(begun, default=None)
+
 
 @dataclass
 class Findings:
     """What the run found out, for verdict and report."""
 
+    gates: tuple[Gate, ...] = ()
     surveys: dict[str, HostSurvey] = field(default_factory=dict)
     identity: tuple[Difference, ...] = ()
     not_proven: list[str] = field(default_factory=list)
@@ -205,8 +213,8 @@ class Run:
             return orders.restore(self.inventory, self.original, self.staged)
         return {}
 
-    def lost(self, why: str) -> None:
-        """Hear from a heartbeat that a guard is lost: the drill stops and restores; what is being restored goes on."""
+    def stop(self, why: str) -> None:
+        """Hear, from a thread that watches, why the drill must stop and restore; what is being restored goes on."""
         self.watcher.note(why)
         if self.section != "restore":
             self.interrupt.ask(why)

@@ -53,6 +53,7 @@ def test_the_plan_of_the_documented_drill(estate: Inventory, playbook: Playbook)
         ("before", "steady state"),
         ("before", "arm"),
         ("before", "traffic"),
+        ("steps", "stop if"),
         ("steps", "fault"),
         ("steps", "detect"),
         ("steps", "switch"),
