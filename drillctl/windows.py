@@ -94,7 +94,7 @@ def spans(gates: GatePlan, since: datetime, horizon: timedelta = HORIZON) -> Ite
 def next_fitting(gates: GatePlan, now: datetime, needed: timedelta) -> Span | None:
     """Return the first time from now on in which a drill that may take `needed` fits; None within the horizon."""
     for span in spans(gates, now):
-        if span.closes is None or span.closes - span.opens >= needed:
+        if (span.closes or now + HORIZON) - span.opens >= needed:
             return span
     return None
 

@@ -23,7 +23,7 @@ _VERDICT_STYLE = {"passed": "bold green", "failed": "bold red", "restore-incompl
 def render_plan(
     plan: Plan, inventory: Inventory, playbook: Playbook, console: Console, gates: tuple[Gate, ...] = ()
 ) -> None:
-    """Print what the drill will do: step, host, exact command, undo, one line that counts the changes, gates as of now."""
+    """Print what the drill will do: step, host, exact command, undo, one line that counts changes, gates as of now."""
     console.print(f"\n[bold]Plan[/] {escape(playbook.name)} on {escape(inventory.name)} ({inventory.environment})")
     table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
     for name in ("step", "host", "does", "undone by"):
@@ -36,9 +36,8 @@ def render_plan(
     console.print(table)
     console.print(f"{plan.changes} changes, each with its undo; {len(inventory.hosts)} hosts.")
     for gate in gates:
-        word = (
-            "[green]open[/]" if gate.passed else "[bold yellow]OVERRIDDEN[/]" if gate.overridden else "[red]CLOSED[/]"
-        )
+        word = "[green]open[/]" if gate.passed else "[red]CLOSED[/]"
+        word = "[bold yellow]OVERRIDDEN[/]" if gate.overridden else word
         opens = f"; {gate.opens}" if gate.opens else ""
         console.print(f"Gate {escape(gate.name)} {word}: {escape(gate.found)}{escape(opens)}")
     console.print()

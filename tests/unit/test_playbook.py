@@ -70,8 +70,8 @@ MISTAKES = [
     (
         "traffic:\n",
         "steady_state: [health, luck]\ntraffic:\n",
-        ["6:24: `steady_state.1` must be 'health', 'role', 'model', 'environment', 'isolation', 'gateway' or "
-        "'equality', not 'luck'"],
+        ["6:24: `steady_state.1` must be 'health', 'role', 'model', 'environment', 'isolation', 'gateway', "
+        "'equality' or 'capacity', not 'luck'"],
     ),
     ("traffic:\n", "steady_state: []\ntraffic:\n", ["6:1: `steady_state` needs at least 1 entry"]),
     # contradictions
