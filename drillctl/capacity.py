@@ -41,10 +41,9 @@ class Carried:
 
     def shortcoming(self, p99_seconds: float) -> str | None:
         """Return why the standby cannot carry it; None when it can."""
-        if self.counts.unsent or not self.counts.sent:
-            return (
-                f"{self.counts.unsent} of {self.counts.sent + self.counts.unsent} requests could not be sent from here"
-            )
+        due = self.counts.sent + self.counts.unsent
+        if self.counts.unsent or not due:
+            return f"{self.counts.unsent} of the {due} requests could not be sent by this machine"
         if self.counts.failed:
             kinds = ", ".join(f"{number} × {kind}" for kind, number in self.counts.kinds.items())
             return f"{self.counts.failed} of {self.counts.sent} requests failed ({kinds})"

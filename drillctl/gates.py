@@ -70,7 +70,7 @@ def of_calendar(
     if plan.windows:
         gates.append(_window(inventory, now, needed))
     if plan.blackouts:
-        gates.append(_blackout(inventory, now))
+        gates.append(_blackout(inventory, now, needed))
     if plan.minimum_hours_between_drills is not None:
         gates.append(_interval(timedelta(hours=plan.minimum_hours_between_drills), now, last))
     return tuple(g if g.passed else replace(g, overridden=overrides.get(g.name, "")) for g in gates)
@@ -128,7 +128,7 @@ def _window(inventory: Inventory, now: datetime, needed: timedelta) -> Gate:
     return Gate("window", rule, found, passed=False, opens=_opens(inventory, now, needed))
 
 
-def _blackout(inventory: Inventory, now: datetime) -> Gate:
+def _blackout(inventory: Inventory, now: datetime, needed: timedelta) -> Gate:
     plan = inventory.gates
     rule = f"none of {len(plan.blackouts)} blackouts" if len(plan.blackouts) > 1 else "not in the blackout"
     rule += f" ({plan.time_zone})"
@@ -138,7 +138,7 @@ def _blackout(inventory: Inventory, now: datetime) -> Gate:
     last = current.last_day or current.first_day
     days = f"{current.first_day}" if last == current.first_day else f"{current.first_day} to {last}"
     found = f"{days}: {current.reason}"
-    return Gate("blackout", rule, found, passed=False, opens=_opens(inventory, now, timedelta()))
+    return Gate("blackout", rule, found, passed=False, opens=_opens(inventory, now, needed))
 
 
 def _interval(minimum: timedelta, now: datetime, last: LastDrill | None) -> Gate:

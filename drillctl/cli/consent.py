@@ -90,6 +90,7 @@ def _typed(estate: Inventory) -> None:
             f"{estate.name} is PRODUCTION. Type its name to drill it", default="", show_default=False, err=True
         )
     except typer.Abort:  # the end of the input, as Ctrl-D
+        typer.echo(err=True)
         typed = ""
     if typed != estate.name:
         raise Aborted(
@@ -104,6 +105,7 @@ def _answered(estate: Inventory) -> None:
     try:
         agreed = typer.confirm(f"Drill {estate.name} ({estate.environment})?", err=True)
     except typer.Abort:
+        typer.echo(err=True)
         agreed = False
     if not agreed:
         raise Aborted("you said no", state="nothing was changed")
