@@ -43,7 +43,11 @@ def carry_out(run: Run) -> Ending:
     except Aborted as error:
         ending = Ending(aborted=True, error=error)
     except DrillctlError as error:
-        ending = Ending(refused=run.section == "before", error=error)
+        if run.interrupt.asked:
+            # What fails while it stops is not why it stops.
+            ending = Ending(aborted=True, error=Aborted(f"{run.interrupt.reason}; meanwhile: {error}"))
+        else:
+            ending = Ending(refused=run.section == "before", error=error)
     finally:
         _put_back(run, keep_started=ending == Ending())
     return ending

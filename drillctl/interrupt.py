@@ -40,6 +40,11 @@ class Interrupt:
         """Tell whether somebody asked to stop."""
         return self._asked.is_set()
 
+    @property
+    def reason(self) -> str:
+        """Return who or what asked to stop, in words."""
+        return f"stopped by {self._name}"
+
     def ask(self, name: str) -> None:
         """Ask to stop, as a signal of that name would; whoever asked first is named."""
         if not self._asked.is_set():
@@ -49,7 +54,7 @@ class Interrupt:
     def check(self) -> None:
         """Raise Aborted when somebody asked to stop, unless things are being restored."""
         if self._asked.is_set() and not self._restoring:
-            raise Aborted(f"stopped by {self._name}")
+            raise Aborted(self.reason)
 
     def sleep(self, seconds: float) -> None:
         """Wait; raise Aborted as soon as somebody asks to stop."""

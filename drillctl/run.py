@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from drillctl.errors import DrillctlError
 from drillctl.guard import orders
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from drillctl.traffic.probe import Probe
     from drillctl.traffic.stream import Traffic
 
+T = TypeVar("T")
 Status = Literal["ok", "failed", "refused", "skipped"]
 
 
@@ -230,6 +234,28 @@ class Run:
                 return False
             self.interrupt.sleep(every)
         return True
+
+    def listening(self, work: Callable[[], T]) -> T:
+        """Do something that may wait long for a host, and hear a request to stop meanwhile.
+
+        Raises Aborted at once then; what waits goes on in its thread, to its own timeout, and nobody looks at it. So
+        it is for what changes nothing.
+        """
+        outcome: Future[T] = Future()
+
+        def do() -> None:
+            try:
+                outcome.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - it is raised where the outcome is waited for
+                outcome.set_exception(error)
+
+        threading.Thread(target=do, name="listening", daemon=True).start()
+        while True:
+            with contextlib.suppress(FutureTimeout):
+                return outcome.result(0.1)
+            if outcome.done():
+                return outcome.result()
+            self.interrupt.check()
 
     def zone_hosts(self) -> list[Host]:
         """Return the hosts of both zones, the primary's first."""
