@@ -24,6 +24,9 @@ Overridable = Literal["window", "blackout", "interval"]
 OVERRIDABLE: tuple[Overridable, ...] = get_args(Overridable)
 """The gates that a person may override, with a reason: those of the calendar. What hosts say is not overridden."""
 
+AGREEMENT = "agreement"
+"""The gate that a person opens; never overridden."""
+
 CHECK_RULES: Mapping[Check, str] = {
     "health": "every server of both zones is ready",
     "role": "every server has its zone's role",
@@ -77,9 +80,17 @@ def of_calendar(
 
 
 def rules(inventory: Inventory, needed: timedelta) -> tuple[tuple[str, str], ...]:
-    """Return the gates of the calendar that an inventory asks for, as name and rule, for a plan."""
+    """Return the gates that are decided before any host is spoken to, as name and rule, for a plan."""
     now = datetime(2000, 1, 1, tzinfo=UTC)
-    return tuple((gate.name, gate.rule) for gate in of_calendar(inventory, now, needed, None, {}))
+    calendar = [(gate.name, gate.rule) for gate in of_calendar(inventory, now, needed, None, {})]
+    return (*calendar, (AGREEMENT, agreement_rule(inventory)))
+
+
+def agreement_rule(inventory: Inventory) -> str:
+    """Return what counts as a person's agreement to a drill of this estate."""
+    if inventory.environment == "production":
+        return "the name of a production estate, typed or with --confirm"
+    return "a person says yes, or --yes"
 
 
 def of_steps(playbook: Playbook, records: Iterable[StepRecord]) -> tuple[Gate, ...]:
@@ -103,8 +114,10 @@ def refusal(gates: Iterable[Gate]) -> tuple[str, str] | None:
     # What was not looked at because of another one says nothing.
     closed = [gate for gate in closed if gate.passed is False] or closed
     why = "; ".join(f"{gate.name}: {gate.found}" for gate in closed)
-    opens = [f"{gate.name} {gate.opens}" for gate in closed if gate.opens]
-    hint = "; ".join(opens)
+    opens: dict[str, list[str]] = {}
+    for gate in closed:
+        opens.setdefault(gate.opens, []).append(gate.name)
+    hint = "; ".join(f"{' and '.join(shut)} {when}" for when, shut in opens.items() if when)
     names = [gate.name for gate in closed if gate.name in OVERRIDABLE]
     if names:
         options = " ".join(f"--override-gate {name}" for name in names)
@@ -181,12 +194,13 @@ def moment(inventory: Inventory, at: datetime) -> str:
 
 
 def duration(span: timedelta) -> str:
-    """Return a duration in the two largest units that say something, rounded up to whole minutes from 2 minutes on."""
+    """Return a duration in words, rounded up: to seconds, to minutes from two of them on, to hours beyond a day."""
     seconds = max(0, -(-span // timedelta(seconds=1)))
     if seconds < 120:
         return f"{seconds} s"
     minutes = -(-seconds // 60)
+    if minutes > 1440:
+        minutes = -(-minutes // 60) * 60
     days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
     parts = [(days, "d"), (hours, "h"), (minutes, "min")]
-    shown = [f"{number} {unit}" for number, unit in parts if number][:2]
-    return " ".join(shown)
+    return " ".join(f"{number} {unit}" for number, unit in parts if number)

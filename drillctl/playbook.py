@@ -189,6 +189,10 @@ def contradictions(playbook: Playbook) -> list[tuple[yamlfile.Location, str]]:
         found.append((("steps", order.index("detect")), "`detect` needs a `fault` before it"))
     if "fault" in order and "switch" in order and order.index("switch") < order.index("fault"):
         found.append((("steps", order.index("switch")), "`switch` before `fault`: then the fault hits nobody's zone"))
+    pause = 2 / playbook.traffic.rate
+    if playbook.stop.outage_seconds is not None and playbook.stop.outage_seconds <= pause:
+        message = f"at {playbook.traffic.rate:g} requests a second, {pause:g} s without an answer are no outage"
+        found.append((("stop", "outage_seconds"), message))
     for place, step in enumerate(playbook.steps):
         if isinstance(step, FaultStep) and step.zone != "primary":
             found.append((("steps", place, "zone"), "the fault is aimed at the standby; only the primary is supported"))

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from drillctl.gates import Gate
     from drillctl.inventory import Inventory
 
-GATE = "agreement"
-
 
 @dataclass(frozen=True)
 class Consent:
@@ -51,30 +49,26 @@ class Consent:
 
         Raises Aborted when that person does not agree.
         """
-        from drillctl.gates import Gate
-
         if self.confirm is not None:
-            return Gate(GATE, _rule(estate), f"--confirm {estate.name}", passed=True)
+            return _gate(estate, f"--confirm {estate.name}")
         if estate.environment == "production":
             _typed(estate)
-            return Gate(GATE, _rule(estate), "the name was typed", passed=True)
+            return _gate(estate, "the name was typed")
         if self.yes:
-            return Gate(GATE, _rule(estate), "--yes", passed=True)
+            return _gate(estate, "--yes")
         _answered(estate)
-        return Gate(GATE, _rule(estate), "answered with yes", passed=True)
+        return _gate(estate, "answered with yes")
 
 
 def not_asked(estate: Inventory) -> Gate:
     """Return the agreement of a person who was not asked, because another gate is closed: it lets nothing through."""
-    from drillctl.gates import Gate
-
-    return Gate(GATE, _rule(estate), "not asked, since another gate is closed", passed=None)
+    return _gate(estate, "not asked, since another gate is closed", passed=None)
 
 
-def _rule(estate: Inventory) -> str:
-    if estate.environment == "production":
-        return "the name of a production estate, typed or with --confirm"
-    return "a person says yes, or --yes"
+def _gate(estate: Inventory, found: str, *, passed: bool | None = True) -> Gate:
+    from drillctl.gates import AGREEMENT, Gate, agreement_rule
+
+    return Gate(AGREEMENT, agreement_rule(estate), found, passed)
 
 
 def _terminal() -> bool:

@@ -77,11 +77,11 @@ def test_a_blackout_says_why_and_when_both_gates_open_again(estate: Inventory) -
         "not in the blackout (Europe/Berlin)",
         "2026-11-26 to 2026-11-27: Black Friday",
         passed=False,
-        opens="opens at Sat 2026-11-28 00:00 UTC+0100, in 1 d 1 h",
+        opens="opens at Sat 2026-11-28 00:00 UTC+0100, in 1 d 2 h",
     )
     assert gates.refusal((window, blackout)) == (
         "blackout: 2026-11-26 to 2026-11-27: Black Friday",
-        "blackout opens at Sat 2026-11-28 00:00 UTC+0100, in 1 d 1 h; for a real emergency: "
+        "blackout opens at Sat 2026-11-28 00:00 UTC+0100, in 1 d 2 h; for a real emergency: "
         "--override-gate blackout --reason TEXT",
     )
 
@@ -113,6 +113,15 @@ def test_an_override_lets_through_what_is_closed_and_is_not_used_for_what_is_ope
     assert not blackout.lets_through
     open_ = only(at(with_gates(estate, windows=[NIGHT]), NOW + timedelta(hours=2), window="just in case"))
     assert open_.overridden == ""
+
+
+def test_gates_that_open_together_are_told_together(estate: Inventory) -> None:
+    found = gates.refusal(at(with_gates(estate, windows=[NIGHT], blackouts=[FREEZE])))
+    assert found is not None
+    assert found[1] == (
+        "window and blackout opens at Sat 2026-11-28 00:00 UTC+0100, in 1 d 4 h; for a real emergency: "
+        "--override-gate window --override-gate blackout --reason TEXT"
+    )
 
 
 def test_a_refusal_names_every_closed_gate_and_leaves_out_who_was_not_asked() -> None:
@@ -161,6 +170,8 @@ def test_every_check_has_a_rule() -> None:
         (5400, "1 h 30 min"),
         (86400, "1 d"),
         (90000, "1 d 1 h"),
+        (90001, "1 d 2 h"),
+        (2 * 86400 - 1, "2 d"),
     ],
 )
 def test_durations_are_never_shorter_than_they_are(seconds: float, said: str) -> None:
