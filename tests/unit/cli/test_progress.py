@@ -28,7 +28,7 @@ def test_a_step_has_its_line() -> None:
     progress.note("the lease is lost")
     progress.close()
     lines = [line.split(" s ", 1)[1].split() for line in seen.getvalue().splitlines()]
-    assert lines == ["a-1 heal ok running again".split(), "the lease is lost".split()]
+    assert lines == [["a-1", "heal", "ok", "running", "again"], ["the", "lease", "is", "lost"]]
 
 
 def test_a_closed_terminal_does_not_reach_the_drill() -> None:
