@@ -34,7 +34,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         self.delay = 0.0
         self.status = 200
-        self.called = "b-1"
+        self.called = "zone-b"
         self.posts: list[float] = []
         self.on_post: Callable[[], None] = lambda: None
         super().__init__(("127.0.0.1", 0), Handler)
@@ -53,8 +53,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(self.server.delay)
             status = self.server.status
         self.send_response(status)
-        self.send_header("X-Served-Zone", "zone-b")
-        self.send_header("X-Served-Host", self.server.called)
+        self.send_header("X-Served-Zone", self.server.called)
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"{}")
@@ -143,10 +142,10 @@ def test_one_error_is_one_too_many(loaded: Callable[..., Run], server: Server) -
 
 
 def test_another_server_at_that_address_is_not_taken_for_it(loaded: Callable[..., Run], server: Server) -> None:
-    server.called = "c-1"
-    with pytest.raises(NotStarted, match="c-1 answers at"):
+    server.called = "zone-c"
+    with pytest.raises(NotStarted, match="zone-c answers at"):
         capacity.check(loaded(way="direct"))
-    with pytest.raises(NotStarted, match="c-1 answered instead"):
+    with pytest.raises(NotStarted, match="zone-c answered instead"):
         capacity.check(loaded(way="gateway"))
 
 
@@ -162,6 +161,12 @@ def test_what_clients_ask_meanwhile_has_to_be_carried_as_well(loaded: Callable[.
     assert rate == pytest.approx(30 + clients, abs=1)
     files = sorted(path.name for path in run.folder.glob("capacity-*"))
     assert files == ["capacity-b-1-0.jsonl", "capacity-b-1-1.jsonl"]
+
+
+def test_more_than_can_be_sent_refuses_the_drill_instead_of_loading_less(loaded: Callable[..., Run]) -> None:
+    run = loaded()
+    with pytest.raises(NotStarted, match="a load of 2500 requests a second cannot be made from here"):
+        capacity._load(run, capacity.Way({}, "", ("keepalive",)), 2500.0, 0)
 
 
 def test_a_stop_is_heard_while_the_load_runs_and_ends_it(loaded: Callable[..., Run], server: Server) -> None:
