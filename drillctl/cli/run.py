@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drillctl.cli.estate import InventoryOption, LabOption, inventory_path, only_one
+from drillctl.cli.variables import VariablesOption, given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,13 +29,14 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before anything is changed.")] = False,
     plan_only: Annotated[bool, typer.Option("--plan", help="Show the plan and stop; touches no host.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")] = False,
+    variables: VariablesOption = None,
 ) -> None:
     """Drill: break the primary for real, switch, measure, prove, and put everything back."""
     from drillctl import playbook as books
 
     only_one(inventory, lab)
     file = books.find(playbook)
-    book = books.load(file)
+    book = books.load(file, given(variables))
     with _estate(inventory, lab) as (estate, path, cannot_prove):
         _show_plan(estate, book, result=plan_only)
         if plan_only:
@@ -62,6 +64,7 @@ class Sources:
 def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tuple[str, ...] = ()) -> Report:
     """Carry out a playbook, store its journal and report in the run's folder, and return the report."""
     from drillctl import drill as drills
+    from drillctl import snapshot
     from drillctl.cli.console import err
     from drillctl.cli.progress import Progress
     from drillctl.interrupt import Interrupt
@@ -75,6 +78,7 @@ def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tup
     journal = Journal(folder / "journal.jsonl")
     journal.claim()
     journal.record("run", run_id=run_id, playbook_file=str(sources.playbook), inventory_file=str(sources.inventory))
+    snapshot.keep_playbook(folder, book)
     last_words = f"`drillctl recover {run_id}` puts everything back."
     try:
         with Interrupt(last_words=last_words) as interrupt:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import requests
 
 from drillctl.errors import GatewayError
-from drillctl.steps import golden
-from drillctl.steps.fault import prove_still_dead
+from drillctl.steps import fault, golden
 
 if TYPE_CHECKING:
     from drillctl.compare.equality import Equality
-    from drillctl.playbook import VerifyStep
+    from drillctl.language import VerifyStep
     from drillctl.run import Run
     from drillctl.traffic.probe import Probe
 
@@ -25,15 +24,17 @@ def carry_out(run: Run, step: VerifyStep) -> None:
     """Verify a zone. Raises GatewayError or Inconclusive when it does not serve; unequal outputs are only noted."""
     _, gateway = run.live()
     zone = run.inventory.zone(step.zone)
+    fault.gather(run)
     with run.step("verify") as done:
         mark = gateway.access_mark()
         observe(run, zone.name)
         result = golden.equality(run, golden.through_gateway(run, zone.name))
         if step.zone == "standby":
             run.findings.standby_serving = result
-            prove_still_dead(run)
         else:
             run.findings.primary_restored = result
+        if run.section == "steps":
+            fault.still_struck(run)
         health(run)
         served = gateway.served_since(mark)
         done.detail = (
