@@ -116,7 +116,10 @@ def _step(run: Run, step: Step) -> None:
 def _put_back(run: Run, *, keep_started: bool) -> None:
     """Restore. Servers that the drill started stay up after a drill that came to its end, as the playbook says."""
     try:
-        restore.carry_out(run, stop_started=not keep_started or run.playbook.start.stop_after)
+        if run.keep and keep_started:
+            restore.keep(run)
+        else:
+            restore.carry_out(run, stop_started=not keep_started or run.playbook.start.stop_after)
     finally:
         if run.traffic is not None:
             run.traffic.close()

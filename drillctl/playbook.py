@@ -37,6 +37,8 @@ CHECKS: tuple[Check, ...] = ("health", "role", "model", "environment", "isolatio
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from drillctl.inventory import Inventory
+
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 
 
@@ -176,6 +178,23 @@ def load(path: Path, variables: Mapping[str, str] | None = None) -> Playbook:
         raise FileError(problems)
     traffic = playbook.traffic.model_copy(update={"images": folder})
     return playbook.model_copy(update={"traffic": traffic})
+
+
+def check_hosts(path: Path, variables: Mapping[str, str], playbook: Playbook, inventory: Inventory) -> None:
+    """See that every host that the playbook names is one of the inventory. Raises FileError with file:line:column."""
+    names = [host.name for host in inventory.hosts]
+    strangers: list[tuple[yamlfile.Location, str]] = []
+    for section, steps in (("steps", playbook.steps), ("restore", playbook.restore)):
+        for place, step in enumerate(steps):
+            command = step.command if isinstance(step, ProbeStep | ActionStep) else None
+            if command is not None and command.host not in names:
+                strangers.append(((section, place, "command", "host"), command.host))
+    if strangers:
+        file = template.load(path, variables)
+        known = f"`{inventory.name}` has {', '.join(names)}"
+        raise FileError(
+            [f"{file.at(where)}: there is no host `{host}` in the inventory; {known}" for where, host in strangers]
+        )
 
 
 def images(playbook: Playbook) -> tuple[Path, ...]:

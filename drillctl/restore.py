@@ -48,6 +48,35 @@ def carry_out(run: Run, *, stop_started: bool) -> None:
     _release(run)
 
 
+def keep(run: Run) -> None:
+    """End a switch that is to stay: nothing of it is put back, and nothing that could put it back is left."""
+    run.section = "restore"
+    run.interrupt.restoring()
+    run.journal.needed = False
+    _finish_traffic(run)
+    for undo in run.outstanding:
+        try:
+            if undo.kind == "gateway.discard":
+                _undo(run, undo, stop_started=False)
+            else:
+                run.undone(undo)
+        except DrillctlError as error:
+            run.findings.left.append(f"{undo.words} could not be struck out: {error}")
+    run.findings.kept = not run.findings.left
+    with run.step("keep") as done:
+        zone = run.inventory.zone("standby").name
+        now = run.live()[1].read().configured_zone
+        done.detail = f"the gateway stays on {zone}"
+        if now != zone:
+            done.status, done.detail = "failed", f"the gateway is configured for {now or 'no single zone'}"
+            run.findings.left.append(done.detail)
+    if run.guards is not None and not run.findings.left:
+        try:
+            run.guards.release()
+        except DrillctlError as error:
+            run.findings.left.append(f"the lease could not be given back: {error}")
+
+
 def _attempt(run: Run, step: RestoreStep) -> None:
     try:
         if isinstance(step, HealStep):

@@ -120,6 +120,8 @@ class Findings:
     cold_starts: dict[str, float] = field(default_factory=dict)
     config_diff: str = ""
     config_identical: bool | None = None
+    kept: bool = False
+    """Whether a switch was left as it is, because that was the purpose."""
     probes: list[Probe] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
@@ -153,6 +155,8 @@ class Run:
         interrupt: Interrupt,
         watcher: Watcher,
         outstanding: Outstanding | None = None,
+        keep: bool = False,
+        force: bool = False,
     ) -> None:
         self.run_id = run_id
         self.folder = folder
@@ -176,6 +180,10 @@ class Run:
         self.staged: Staged | None = None
         self.traffic: Traffic | None = None
         self.changed = False
+        self.keep = keep
+        """Whether a switch that succeeds stays: then nothing of it is put back."""
+        self.force = force
+        """Whether the zone that serves is given up: nothing is asked of it, and its hosts may be out of reach."""
         self.serving: Role = "primary"
         """The role of the zone that clients are sent to now, as far as this run knows."""
         self.away: set[str] = set()
@@ -280,8 +288,9 @@ class Run:
         return True
 
     def zone_hosts(self) -> list[Host]:
-        """Return the hosts of both zones, the primary's first."""
-        return [host for role in ("primary", "standby") for host in self.inventory.zone(role).hosts]
+        """Return the hosts of both zones, the primary's first; of the standby alone where the primary is given up."""
+        roles: tuple[Role, ...] = ("standby",) if self.force else ("primary", "standby")
+        return [host for role in roles for host in self.inventory.zone(role).hosts]
 
     def live(self) -> tuple[Fleet, Gateway]:
         """Return fleet and gateway. Raises DrillctlError (a bug) before `connect` was done."""

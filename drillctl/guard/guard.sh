@@ -222,7 +222,7 @@ resume() { # systemd and unit, or process and pidfile; token or -
         [ -n "$since" ] && [ "$(born "$leader")" = "$since" ] || return 0
         set -- "-$leader"
     fi
-    [ $# = 0 ] || kill -CONT -- "$@" || oops "kill -CONT $* failed"
+    [ $# = 0 ] || kill -CONT "$@" || oops "kill -CONT $* failed"
 }
 
 remove_filter() { # nftables table

@@ -44,7 +44,7 @@ class Guards:
         self.ttl = ttl
         self._inventory = inventory
         self._run_id = run_id
-        self._hosts: dict[str, Host] = {host.name: host for host in inventory.hosts}
+        self._hosts: dict[str, Host] = {h.name: h for h in inventory.hosts if h.name in fleet.transports}
         self._clients = {name: GuardClient(fleet[name]) for name in self._hosts}
         self._registered: dict[str, dict[str, Order]] = {name: {} for name in self._hosts}
         self._renewed: dict[str, float] = {}

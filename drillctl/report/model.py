@@ -84,7 +84,7 @@ class ModelIdentity(Document):
 class Restore(Document):
     """Whether everything was put back. `left` is what was not, in words."""
 
-    verdict: Literal["complete", "incomplete", "nothing to restore"]
+    verdict: Literal["complete", "incomplete", "kept", "nothing to restore"]
     failed_requests: int | None
     config_identical: bool | None
     seconds: float | None
@@ -321,12 +321,20 @@ def _model(run: Run) -> ModelIdentity:
     )
 
 
+def _restored(run: Run) -> Literal["complete", "incomplete", "kept", "nothing to restore"]:
+    if run.findings.left:
+        return "incomplete"
+    if run.findings.kept:
+        return "kept"
+    return "complete" if run.changed else "nothing to restore"
+
+
 def _restore(run: Run, failures: int | None) -> Restore:
     began = run.moments.restore_began
     ended = run.moments.traffic_ended
     left = run.findings.left
     return Restore(
-        verdict="incomplete" if left else "complete" if run.changed else "nothing to restore",
+        verdict=_restored(run),
         failed_requests=failures,
         config_identical=run.findings.config_identical,
         seconds=_rounded(ended - began) if began is not None and ended is not None else None,

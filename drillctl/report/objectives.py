@@ -32,11 +32,12 @@ def objectives_of(
     found += _detections(run)
     if wanted.fallback_seconds is not None:
         found.append(_fallback(run.findings.fallback, wanted.fallback_seconds))
-    found += _answers(run)
-    found.append(_under_load(wrong))
+    if not run.force:
+        found += _answers(run)
+        found.append(_under_load(wrong))
     if wanted.restore_failed_requests is not None:
         found.append(_restore(during_restore, wanted.restore_failed_requests))
-    found.append(_config(run.findings.config_identical))
+    found.append(_kept(run) if run.keep else _config(run.findings.config_identical))
     return tuple(found)
 
 
@@ -157,6 +158,14 @@ def _under_load(wrong: int | None) -> Objective:
 def _restore(failed: int | None, allowed: int) -> Objective:
     return Objective(
         "failed during restore", f"≤ {allowed}", _or_not(failed), met=None if failed is None else failed <= allowed
+    )
+
+
+def _kept(run: Run) -> Objective:
+    """Judge a switch that was to stay; one that was put back after all was missed."""
+    zone = run.inventory.zone("standby").name
+    return Objective(
+        "gateway", f"stays on {zone}", f"on {zone}" if run.findings.kept else "put back", met=run.findings.kept
     )
 
 

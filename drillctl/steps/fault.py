@@ -79,7 +79,7 @@ def _strike(run: Run, fault: Fault, host: Host) -> None:
         run.away.add(host.name)
         if run.guards is not None:
             run.guards.expect_silence(host.name)
-    with run.step("fault", host.name, *fault.undos(place)) as done:
+    with run.step(fault.name or "fault", host.name, *fault.undos(place)) as done:
         said = fault.inject(place)
         struck = Struck(fault, place)
         run.findings.struck.append(struck)

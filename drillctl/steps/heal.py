@@ -27,7 +27,7 @@ def carry_out(run: Run, step: HealStep) -> None:
 def start_zone(run: Run, step: StartStep) -> None:
     """Heal one zone in the middle of a drill, and note how long its servers took: a cold start."""
     hosts = run.inventory.zone(step.zone).hosts
-    heal(run, hosts, step.ready_seconds, "start")
+    heal(run, hosts, step.ready_seconds, step.name or "start")
 
 
 def heal(run: Run, hosts: Iterable[Host], ready_seconds: float, step: str) -> None:

@@ -43,7 +43,8 @@ MISTAKES = [
     ("- step: detect\n", "- detect\n", ["12:5: `steps.1` must be keys with values"]),
     ("- step: detect\n", "- step: [detect]\n", ["12:5: `steps.1.step` must be a word"]),
     ("- step: fault\n", "- step: falt\n", [f"11:5: `steps.0.step` is not 'falt'; did you mean `fault`? {STEP_KINDS}"]),
-    ("- step: verify\n", "- step: failback\n", [f"14:5: `steps.3.step` is not 'failback'; did you mean `fallback`? {STEP_KINDS}"]),
+    ("- step: verify\n", "- step: failback\n",
+     [f"14:5: `steps.3.step` is not 'failback'; did you mean `fallback`? {STEP_KINDS}"]),
     ("- step: fault\n", "- fault: kill\n", ["11:5: `steps.0.step` is missing"]),
     ("- step: fault\n", "- step: fault\n    fault: burn\n", [f"12:5: `steps.0.fault` is not 'burn'. {FAULT_KINDS}"]),
     ("- step: detect\n", "- step: detect\n    failures: 0\n",
@@ -90,7 +91,8 @@ MISTAKES = [
         "  - step: detect\n  - step: fault\n",
         ["11:5: `detect` needs a `fault` before it"],
     ),
-    ("  - step: fault\n", "  - step: fault\n  - step: fault\n", ["12:5: the primary is struck twice without a `start` between"]),
+    ("  - step: fault\n", "  - step: fault\n  - step: fault\n",
+     ["12:5: the primary is struck twice without a `start` between"]),
     ("  - step: detect\n", "  - step: detect\n  - step: detect\n", ["13:5: `detect` comes twice; a drill has one"]),
     ("  - step: switch\n", "  - step: switch\n  - step: switch\n", ["14:5: `switch` comes twice; a drill has one"]),
     (
@@ -101,7 +103,8 @@ MISTAKES = [
     (
         "- step: fault\n",
         "- step: fault\n    zone: standby\n",
-        ["12:5: the fault is aimed at the standby; if that is meant, say `expects: {also_strikes: standby}`"],
+        ["12:5: the fault is aimed at the standby; if that is meant, "
+         "say `expects: {also_strikes: standby}`"],
     ),
     (
         "- step: switch\n",

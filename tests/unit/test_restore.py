@@ -9,10 +9,10 @@ import pytest
 from drillctl import journal as journals
 from drillctl import recover, restore
 from drillctl.errors import GatewayError, Unreachable, UsageError
+from drillctl.faults import KINDS
 from drillctl.gateway.scripted import ScriptedGateway
 from drillctl.interrupt import Interrupt
 from drillctl.journal import Journal
-from drillctl.faults import KINDS
 from drillctl.steps import arm, fault
 from drillctl.undo import Undo
 

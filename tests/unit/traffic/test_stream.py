@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from drillctl.errors import Inconclusive
+from drillctl.traffic.detection import Rule
 from drillctl.traffic.outage import NoOutage, Outage, count, measure_outage
 from drillctl.traffic.probe import Probe
-from drillctl.traffic.detection import Rule
 from drillctl.traffic.spec import TrafficSpec
 from drillctl.traffic.stream import Traffic
 
