@@ -11,7 +11,7 @@ from drillctl.guard.lease import Order
 
 if TYPE_CHECKING:
     from drillctl.gateway.gateway import GatewayConfig, Staged
-    from drillctl.inventory import Haproxy, Inventory, NginxFlag, Role
+    from drillctl.inventory import Haproxy, Host, Inventory, NginxFlag, Role
 
 ID = "gateway.restore"
 """The id of every order that gives clients back to the zone that served them; its kind says how."""
@@ -61,9 +61,11 @@ def haproxy(inventory: Inventory, options: Haproxy, original: GatewayConfig, sta
 
 def health_urls(inventory: Inventory, role: Role) -> tuple[str, ...]:
     """Return the health URLs of a zone's servers, as the gateway reaches them."""
-    urls = []
-    for host in inventory.zone(role).hosts:
-        upstream = inventory.upstream(host)
-        with_port = upstream if upstream.rpartition(":")[2].isdigit() else f"{upstream}:{inventory.port(host)}"
-        urls.append(f"http://{with_port}{inventory.service.paths.health}")
-    return tuple(urls)
+    path = inventory.service.paths.health
+    return tuple(f"http://{with_port(inventory, host)}{path}" for host in inventory.zone(role).hosts)
+
+
+def with_port(inventory: Inventory, host: Host) -> str:
+    """Return where a host's server is, as the gateway reaches it, always with its port."""
+    upstream = inventory.upstream(host)
+    return upstream if upstream.rpartition(":")[2].isdigit() else f"{upstream}:{inventory.port(host)}"
