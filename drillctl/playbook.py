@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator
 
 from drillctl import yamlfile
 from drillctl.errors import FileError, UsageError
+from drillctl.history.regression import Regression, from_flags
 from drillctl.inventory import Name, Part, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Seconds = Annotated[float, Field(strict=True, gt=0, le=3600)]
 Check = Literal["health", "role", "model", "environment", "isolation", "gateway", "equality"]
@@ -43,6 +47,7 @@ class Objectives(Part):
     lost_requests: Annotated[int, Field(strict=True, ge=0)] | None = None
     outputs: Annotated[Literal["exact"] | Tolerance, BeforeValidator(_exact_or_keys)] = "exact"
     restore_failed_requests: Annotated[int, Field(strict=True, ge=0)] = 0
+    regressions: tuple[Regression, ...] = ()
 
 
 class TrafficPlan(Part):
@@ -149,6 +154,15 @@ def load(path: Path) -> Playbook:
         raise FileError(problems)
     traffic = playbook.traffic.model_copy(update={"images": folder})
     return playbook.model_copy(update={"traffic": traffic})
+
+
+def with_regressions(playbook: Playbook, rules: Sequence[str]) -> Playbook:
+    """Return a playbook with further regressions, given as text. Raises UsageError for a rule that cannot be read."""
+    if not rules:
+        return playbook
+    regressions = (*playbook.objectives.regressions, *from_flags(rules))
+    objectives = playbook.objectives.model_copy(update={"regressions": regressions})
+    return playbook.model_copy(update={"objectives": objectives})
 
 
 def images(playbook: Playbook) -> tuple[Path, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from drillctl.errors import DrillctlError
 from drillctl.guard import orders
+from drillctl.history.regression import Past
 from drillctl.undo import Outstanding, Undo
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Findings:
     config_identical: bool | None = None
     probes: list[Probe] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    past: Past = field(default_factory=Past)
 
 
 def _in_words(error: BaseException, host: str) -> str:

@@ -28,13 +28,17 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before anything is changed.")] = False,
     plan_only: Annotated[bool, typer.Option("--plan", help="Show the plan and stop; touches no host.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")] = False,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option("--fail-if", metavar="RULE", help="Fail by it, as 'recovery_time > 1.25 * p50(last 10)'."),
+    ] = None,
 ) -> None:
     """Drill: break the primary for real, switch, measure, prove, and put everything back."""
     from drillctl import playbook as books
 
     only_one(inventory, lab)
     file = books.find(playbook)
-    book = books.load(file)
+    book = books.with_regressions(books.load(file), fail_if or ())
     with _estate(inventory, lab) as (estate, path, cannot_prove):
         _show_plan(estate, book, result=plan_only)
         if plan_only:
@@ -64,6 +68,8 @@ def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tup
     from drillctl import drill as drills
     from drillctl.cli.console import err
     from drillctl.cli.progress import Progress
+    from drillctl.history.keep import keep
+    from drillctl.history.regression import read_past
     from drillctl.interrupt import Interrupt
     from drillctl.journal import Journal, new_run, utc_now
     from drillctl.report.model import make_report
@@ -74,7 +80,15 @@ def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tup
     started_at, began = utc_now(), time.monotonic()
     journal = Journal(folder / "journal.jsonl")
     journal.claim()
-    journal.record("run", run_id=run_id, playbook_file=str(sources.playbook), inventory_file=str(sources.inventory))
+    journal.record(
+        "run",
+        run_id=run_id,
+        playbook_file=str(sources.playbook),
+        inventory_file=str(sources.inventory),
+        inventory=estate.name,
+        playbook=book.name,
+        environment=estate.environment,
+    )
     last_words = f"`drillctl recover {run_id}` puts everything back."
     try:
         with Interrupt(last_words=last_words) as interrupt:
@@ -88,6 +102,7 @@ def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tup
                 watcher=progress,
             )
             one.findings.not_proven += [what for what in cannot_prove if estate.waived(what) is None]
+            one.findings.past = read_past(estate, book.name, book.objectives.regressions, progress.note)
             ending = drills.carry_out(one)
         report = make_report(one, ending, started_at, utc_now(), time.monotonic() - began)
         journal.record("verdict", verdict=report.verdict, exit_code=report.exit_code)
@@ -95,6 +110,7 @@ def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tup
             (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             progress.note(f"report.json could not be written: {error.strerror}")
+        keep(report, estate, progress.note)
     finally:
         progress.close()
         journal.close()
