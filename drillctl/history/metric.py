@@ -17,7 +17,9 @@ class Metric:
         """Return a value in words."""
         if not self.unit:
             return f"{value:.4g}"
-        return f"{value * 1000:.0f} ms" if value < 0.1 else f"{value:.2f} s"
+        if value and abs(value) < 0.1:
+            return f"{value * 1000:.0f} ms"
+        return f"{value:.2f} s" if value and abs(value) < 100 else f"{value:.0f} s"
 
 
 METRICS: dict[str, Metric] = {
