@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import column, inspect, select, table
+from sqlalchemy import column, select, table
 
 from drillctl.errors import HistoryError
 
@@ -54,15 +54,20 @@ def upgrade(connection: Connection, to: str = "head") -> None:
 
 def _version(connection: Connection, database: Database) -> str | None:
     """Return the version; None: an empty database. Raises HistoryError when it is not one to go on from."""
-    about = inspect(connection)
     shown = database.address.shown
-    if not about.has_table(VERSION_TABLE):
-        if database.dialect == "sqlite" and about.get_table_names():
+    # Not by SQLAlchemy's inspector, whose import every command would pay for.
+    if database.dialect == "sqlite":
+        tables = set(connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
+        if tables and VERSION_TABLE not in tables:
             raise HistoryError(
                 f"{shown} is the database of another program: it has tables, but no {VERSION_TABLE}",
                 hint="name another file for the history",
                 state="nothing was written to it",
             )
+        there = VERSION_TABLE in tables
+    else:
+        there = connection.exec_driver_sql(f"SELECT to_regclass('{VERSION_TABLE}') IS NOT NULL").scalar_one()
+    if not there:
         return None
     version = connection.execute(select(column("version_num")).select_from(table(VERSION_TABLE))).scalar()
     if version is not None and version > HEAD:

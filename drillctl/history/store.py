@@ -219,7 +219,7 @@ class History:
             .limit(1)
         )
         with self._database.reading() as connection:
-            row = connection.execute(query).tuples().first()
+            row = connection.execute(query).first()
         return None if row is None else LastDrill(*row)
 
     # --- samples ----------------------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ class History:
         if inventory is not None:
             hosts = hosts.where(HostRow.inventory == inventory)
         with self._database.reading() as connection:
-            keys = [(host_id, at) for host_id, at in connection.execute(hosts).tuples() if at is not None]
+            keys = [(host_id, at) for host_id, at in connection.execute(hosts) if at is not None]
             found: list[Sample] = []
             for batch in _batches(keys):
                 query = _sample_query().where(tuple_(SampleRow.host_id, SampleRow.at).in_(batch))

@@ -28,9 +28,9 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
     (
         "ssh:\n",
         "shh:\n",
-
-
-            "waivers, zones"
+        [
+            "31:1: unknown key `shh`; did you mean `ssh`? Allowed here: environment, gateway, history, name, service, "
+            "ssh, waivers, zones"
         ],
     ),
     (
