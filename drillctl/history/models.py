@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import BigInteger, Dialect, ForeignKey, Index, Integer, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Dialect, Double, ForeignKey, Index, Integer, LargeBinary, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -50,7 +50,7 @@ _Id = Integer
 class Base(DeclarativeBase):
     """The tables; their names begin with drillctl_, because a database may be shared with other programs."""
 
-    type_annotation_map = {str: Words, datetime: Moment, bytes: LargeBinary}  # noqa: RUF012 - SQLAlchemy's own contract
+    type_annotation_map = {str: Words, float: Double, datetime: Moment, bytes: LargeBinary}  # noqa: RUF012 - SQLAlchemy's own contract
 
 
 class RunRow(Base):

@@ -35,10 +35,15 @@ def ensure(database: Database) -> None:
         return
     with database.writing() as connection:
         if database.dialect == "postgresql":
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            lock(connection)
         # Whoever had the lock until now may have done it all.
         if _version(connection, database) != HEAD:
             upgrade(connection)
+
+
+def lock(connection: Connection) -> None:
+    """Take the lock of PostgreSQL for the rest of the transaction; on SQLite, to write is to have the lock."""
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
 
 def upgrade(connection: Connection, to: str = "head") -> None:
