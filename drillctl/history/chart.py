@@ -82,7 +82,8 @@ def chart(trend: Trend, width: int, marks: Marks = UNICODE) -> list[str]:
 
 
 def _dates(trend: Trend, indent: int, columns: int) -> str:
-    first, last = (f"{trend.points[place].when:%Y-%m-%d %H:%M}" for place in (0, -1))
+    pattern = "%Y-%m-%d %H:%M" if columns >= 40 else "%Y-%m-%d"
+    first, last = (trend.points[place].when.strftime(pattern) for place in (0, -1))
     if len(trend.points) == 1:
         return " " * indent + first.center(columns).rstrip()
     return " " * indent + first + last.rjust(columns - len(first))

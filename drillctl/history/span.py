@@ -19,7 +19,7 @@ _LONGEST = timedelta(days=36500)
 
 def span(text: str, option: str) -> timedelta:
     """Return a span of time. Raises UsageError, which names the option."""
-    found = re.fullmatch(r"(\d{1,9})([hdwy])", text.strip())
+    found = re.fullmatch(r"([0-9]{1,9})([hdwy])", text.strip())
     if found is None:
         raise UsageError(f"{option} {text!r} is no span of time", hint="hours, days, weeks or years: 12h, 90d, 26w, 3y")
     # The smallest unit first bounds the product, whatever the number.
@@ -33,7 +33,7 @@ def when(text: str, option: str, now: datetime) -> datetime:
 
     Raises UsageError, which names the option.
     """
-    if re.fullmatch(r"\d+[a-z]", text.strip()):
+    if re.fullmatch(r"[0-9]+[a-z]", text.strip()):
         return now - span(text, option)
     try:
         return moment(text.strip())
