@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from drillctl.history.trend import Point, Trend
 
 _WIDTH, _HEIGHT = 860, 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 20, 60
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 120, 20, 60
 _TICKS = 5
+_LINE = 15  # the height of a line of text
 _SHOWN = 200  # rows of the table
 
 
@@ -53,10 +54,14 @@ def _picture(trend: Trend) -> svg.SVG:
             svg.Line(x1=_LEFT, x2=_LEFT + width, y1=y_of(value), y2=y_of(value), class_=["grid"]),
             _text(_LEFT - 8, y_of(value) + 4, trend.metric.said(value), "end"),
         ]
-    if limit is not None:
-        parts += _level(y_of(limit), width, "objective", f"objective {trend.metric.said(limit)}")
+    goal = None if limit is None else y_of(limit)
+    if limit is not None and goal is not None:
+        parts += _level(goal, goal, "objective", f"objective {trend.metric.said(limit)}")
     if trend.figures is not None:
-        parts += _level(y_of(trend.figures.p50), width, "median", f"p50 {trend.metric.said(trend.figures.p50)}")
+        middle = y_of(trend.figures.p50)
+        # Two labels at one height would be none.
+        at = middle if goal is None or abs(middle - goal) > _LINE else goal + _LINE * (1 if middle >= goal else -1)
+        parts += _level(middle, at, "median", f"p50 {trend.metric.said(trend.figures.p50)}")
     below = _TOP + height + 18
     if any(point.value is None for point in trend.points):
         parts.append(_text(_LEFT - 8, below + 4, "no figure", "end"))
@@ -79,10 +84,11 @@ def _mark(trend: Trend, point: Point, x: float, y: float) -> svg.Element:
     return svg.Circle(cx=x, cy=y, r=4, class_=[point.mark], elements=[about])
 
 
-def _level(y: float, width: int, kind: str, said: str) -> list[svg.Element]:
+def _level(y: float, label_y: float, kind: str, said: str) -> list[svg.Element]:
+    right = _WIDTH - _RIGHT
     return [
-        svg.Line(x1=_LEFT, x2=_LEFT + width, y1=y, y2=y, class_=[kind]),
-        svg.Text(x=_LEFT + width - 4, y=y - 5, text_anchor="end", class_=[f"{kind}-label"], text=_escaped(said)),
+        svg.Line(x1=_LEFT, x2=right, y1=y, y2=y, class_=[kind]),
+        svg.Text(x=right + 8, y=label_y + 4, class_=[f"{kind}-label"], text=_escaped(said)),
     ]
 
 
