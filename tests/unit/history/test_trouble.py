@@ -6,13 +6,14 @@ import os
 import shutil
 import socket
 import sqlite3
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from drillctl.errors import HistoryError
+from drillctl.errors import HistoryError, UsageError
 from drillctl.history import database, trouble
 from drillctl.history.store import History
 
@@ -183,6 +184,14 @@ def test_a_full_disk(tmp_path: Path, make_report: Callable[..., dict[str, Any]])
 
 
 # ---- PostgreSQL
+
+
+def test_without_the_driver_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(UsageError) as caught:
+        History.open("postgresql://drill:hidden-word@db.example/history")
+    assert caught.value.hint == "pip install 'drillctl[postgresql]'"
+    assert "hidden-word" not in str(caught.value)
 
 
 def test_a_server_that_is_not_there() -> None:
