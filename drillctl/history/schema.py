@@ -24,6 +24,9 @@ VERSION_TABLE = "drillctl_schema"
 HEAD = "0001"
 """The newest version; stated here because to ask Alembic for it would cost its import at each command."""
 
+MIGRATIONS = Path(__file__).parent / "migrations"
+"""The folder of the migrations, as Alembic wants it."""
+
 _LOCK = 0x6472696C6C  # "drill": the key of PostgreSQL's advisory lock
 
 
@@ -52,7 +55,7 @@ def upgrade(connection: Connection, to: str = "head") -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     command.upgrade(config, to)
 

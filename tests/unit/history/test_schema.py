@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import sqlite3
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -21,7 +21,8 @@ from drillctl.history.database import Database
 from drillctl.history.store import History
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from postgresql import Server
 
@@ -40,7 +41,7 @@ def tables(database: Database) -> list[str]:
 
 def test_the_stated_version_is_the_last_migration() -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
     assert ScriptDirectory.from_config(config).get_current_head() == schema.HEAD
 
 
@@ -116,6 +117,39 @@ def test_it_is_the_lock_that_keeps_two_from_migrating_at_once(shared_server: Ser
     first.close()
     second.close()
     assert [("duplicate key" in one or "already exists" in one) for one in said] == ([] if locked else [True])
+
+
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade():
+    op.add_column("drillctl_run", sa.Column("weather", sa.Text, server_default="fair"))
+"""
+
+
+def test_an_older_database_is_brought_up_to_date_with_all_that_is_in_it(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_report: Callable[..., dict[str, Any]]
+) -> None:
+    with History.open(url) as history:
+        history.add_run(make_report())
+        before = history.runs()
+    shutil.copytree(schema.MIGRATIONS, tmp_path / "migrations")
+    (tmp_path / "migrations/versions/0002_weather.py").write_text(NEXT)
+    monkeypatch.setattr(schema, "MIGRATIONS", tmp_path / "migrations")
+    monkeypatch.setattr(schema, "HEAD", "0002")
+    with History.open(url) as history:
+        assert history.runs() == before
+        with history._database.reading() as connection:
+            assert connection.exec_driver_sql("SELECT weather FROM drillctl_run").scalar() == "fair"
+    # And the drillctl of before is told.
+    monkeypatch.undo()
+    with pytest.raises(HistoryError, match="its schema is 0002, this drillctl knows up to 0001"):
+        History.open(url)
 
 
 def test_a_migration_that_is_cut_short_leaves_the_database_as_it_was(
