@@ -20,7 +20,7 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy import and_, delete, func, or_, select, tuple_
 
 from drillctl.history import address as addresses
 from drillctl.history import schema
@@ -45,6 +45,7 @@ KEEP_SAMPLES = timedelta(days=180)
 """How long samples are kept where the inventory does not say."""
 
 _BATCH = 500  # rows of one statement; SQLite allows 32,766 values in one
+_KEYS = 50  # conditions of one statement
 _PAGE = 10_000
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _PRUNE_EVERY_SECONDS = 3600.0
@@ -290,8 +291,10 @@ class History:
         with self._database.reading() as connection:
             keys = [(host_id, at) for host_id, at in connection.execute(hosts) if at is not None]
             found: list[Sample] = []
-            for batch in _batches(keys):
-                query = _sample_query().where(tuple_(SampleRow.host_id, SampleRow.at).in_(batch))
+            for batch in _batches(keys, _KEYS):
+                # Each key by itself: SQLite finds no row of a list of pairs by the index.
+                exactly = (and_(SampleRow.host_id == host_id, SampleRow.at == at) for host_id, at in batch)
+                query = _sample_query().where(or_(*exactly))
                 found += [Sample(**row._mapping) for row in connection.execute(query)]
         found.sort(key=lambda sample: (sample.inventory, sample.host))
         return {(sample.inventory, sample.host): sample for sample in found}
@@ -388,8 +391,8 @@ def _digest(sample: Sample) -> bytes:
     return hashlib.sha256(json.dumps(state, ensure_ascii=True).encode()).digest()
 
 
-def _batches(values: list[T]) -> list[list[T]]:
-    return [values[start : start + _BATCH] for start in range(0, len(values), _BATCH)]
+def _batches(values: list[T], size: int = _BATCH) -> list[list[T]]:
+    return [values[start : start + size] for start in range(0, len(values), size)]
 
 
 def _this_machine() -> str:
