@@ -282,7 +282,7 @@ def _estate_name(store: History, inventory: Path | None, lab: bool) -> str | Non
         if current is not None:
             return f"lab-{current.driver}"
         newest = store.runs(environment="lab", limit=1)
-        return newest[0].inventory if newest else "lab-machines"
+        return newest[0].inventory if newest else "lab-systemd"
     estate = None if inventory is None else estate_or_none(inventory, False)
     return None if estate is None else estate.name
 
