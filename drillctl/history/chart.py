@@ -49,7 +49,7 @@ def chart(trend: Trend, width: int, marks: Marks = UNICODE) -> list[str]:
     Each run is a mark, the oldest on the left, evenly spaced; runs without a figure stand in a line of their own.
     """
     top, limit = scale_of(trend)
-    labels = [trend.metric.said(top * row / (HEIGHT - 1)) for row in range(HEIGHT)]
+    labels = [trend.metric.said(top * row / (HEIGHT - 1), top) for row in range(HEIGHT)]
     margin = max(len(label) for label in (*labels, "no figure")) + 1
     columns = max(width, 40) - margin - 2
     rows = [[" "] * columns for _ in range(HEIGHT)]

@@ -52,7 +52,7 @@ def _picture(trend: Trend) -> svg.SVG:
         value = top * tick / _TICKS
         parts += [
             svg.Line(x1=_LEFT, x2=_LEFT + width, y1=y_of(value), y2=y_of(value), class_=["grid"]),
-            _text(_LEFT - 8, y_of(value) + 4, trend.metric.said(value), "end"),
+            _text(_LEFT - 8, y_of(value) + 4, trend.metric.said(value, top), "end"),
         ]
     goal = None if limit is None else y_of(limit)
     if limit is not None and goal is not None:
