@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 WITHIN_SECONDS = 20.0
 
 
-def keep(report: Report, inventory: Inventory, say: Callable[[str], None], within: float = WITHIN_SECONDS) -> bool:
+def keep_run(report: Report, inventory: Inventory, say: Callable[[str], None], within: float = WITHIN_SECONDS) -> bool:
     """Store a run in the history; tell whether that was done, and otherwise say what to do.
 
     Nothing is raised, not even when a person interrupts it: the drill is over and its report stands. A database that

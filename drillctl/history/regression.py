@@ -16,6 +16,10 @@ from drillctl.verdict import Objective
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
+
     from drillctl.history.record import RunRecord
 
 
@@ -41,6 +45,11 @@ class Regression(Part):
     @classmethod
     def _rule_alone(cls, value: Any) -> Any:
         return {"fail_if": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema for editors: the rule alone, or with its minimum."""
+        return {"anyOf": [{"type": "string"}, handler.resolve_ref_schema(handler(schema))]}
 
 
 @dataclass(frozen=True)

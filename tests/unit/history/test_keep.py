@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drillctl import inventory as inventories
-from drillctl.history.keep import keep
+from drillctl.history.keep import keep_run
 from drillctl.history.store import History
 from drillctl.report.model import EqualityCounts, ModelIdentity, Recovery, Report, Restore, TrafficCounts
 
@@ -60,7 +60,7 @@ def estate(inventory_file: Path) -> Inventory:
 
 def test_a_run_is_stored_whatever_its_verdict(report: Report, estate: Inventory) -> None:
     said: list[str] = []
-    assert keep(report, estate, said.append)
+    assert keep_run(report, estate, said.append)
     assert said == []
     with History.open() as history:
         assert [(run.run_id, run.verdict, run.changed) for run in history.runs()] == [(report.run_id, "aborted", True)]
@@ -71,7 +71,7 @@ def test_a_broken_history_is_told_with_the_way_to_mend_it(report: Report, estate
     home.mkdir()
     (home / "history.db").write_bytes(b"no database" * 1000)
     said: list[str] = []
-    assert not keep(report, estate, said.append)
+    assert not keep_run(report, estate, said.append)
     assert said == [
         f"this run is not in the history: the history {home}/history.db cannot be used: the file is no SQLite "
         "database, or it is damaged (file is not a database)\n"
@@ -89,7 +89,7 @@ def test_a_server_that_hangs_is_given_up(
     said: list[str] = []
     own_server.pause()
     began = time.monotonic()
-    assert not keep(report, estate, said.append, within=1.0)
+    assert not keep_run(report, estate, said.append, within=1.0)
     assert time.monotonic() - began < 3
     own_server.go_on()
     assert "the database did not answer within 1 s" in said[0]
@@ -104,7 +104,7 @@ def test_an_interruption_meanwhile_leaves_the_verdict_alone(
     own_server.pause()
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
-    assert not keep(report, estate, said.append, within=10.0)
+    assert not keep_run(report, estate, said.append, within=10.0)
     own_server.go_on()
     timer.join()
     assert "you stopped it" in said[0]

@@ -116,3 +116,9 @@ def test_a_history_that_cannot_be_read_is_told_and_nothing_is_met(estate: Invent
     judged = objectives((*ONE, limit), {"recovery_time": 0.2}, found)
     assert [objective.met for objective in judged] == [None, True]
     assert judged[0].measured.startswith(f"not measured: the history {home}/history.db cannot be used")
+
+
+def test_editors_are_told_that_the_rule_alone_will_do() -> None:
+    alone, whole = Regression.model_json_schema()["anyOf"]
+    assert alone == {"type": "string"}
+    assert (whole["required"], set(whole["properties"])) == (["fail_if"], {"fail_if", "min"})
