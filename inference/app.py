@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Literal, cast
@@ -32,11 +30,13 @@ from inference.readiness import Failed, Loading, Ready
 from inference.upload import read_upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Mapping
+    from concurrent.futures import Future
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from inference.answer import Answer
+    from inference.batching import BatchWorker
     from inference.identity import Fact
     from inference.readiness import Readiness
     from inference.settings import Settings
@@ -64,11 +64,10 @@ class Service:
         self._settings = settings
         self._readiness = readiness
         self._metrics = metrics
-        self._decoders = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode")
         self._inside = 0
         metrics.watch("requests_in_flight", "/predict requests that are inside.", lambda: self._inside)
         metrics.watch("ready", "1 while the server can answer, else 0.", lambda: isinstance(readiness.state, Ready))
-        metrics.watch("queue_depth_images", "Images that wait to be computed.", lambda: self._of_ready("depth"))
+        metrics.watch("queue_depth_images", "Images that wait for their turn.", lambda: self._of_ready("depth"))
         metrics.watch("gpu_memory_bytes", "GPU memory that PyTorch holds.", lambda: self._of_ready("gpu_memory"))
 
     async def health(self, _: Request) -> Response:
@@ -126,7 +125,7 @@ class Service:
             started = time.monotonic()
             data = await read_upload(request)
             self._metrics.stage("upload", time.monotonic() - started)
-            answer = await self._unless_client_leaves(request, self._compute(state, data))
+            answer = await self._compute(request, state.worker, data)
         except RefusedError as error:
             self._metrics.failed(error.error)
             return _json(error.status, {"error": error.error, "message": str(error)})
@@ -143,34 +142,39 @@ class Service:
             self._inside -= 1
         return _json(200, cast("Mapping[str, object]", answer))
 
-    async def _compute(self, state: Ready, data: bytes) -> Answer:
-        worker = state.worker
-        with worker.expecting():
-            started = time.monotonic()
-            prepared = await asyncio.get_running_loop().run_in_executor(self._decoders, state.predictor.prepare, data)
-            self._metrics.stage("decode", time.monotonic() - started)
-            answer = asyncio.wrap_future(worker.submit(prepared))
-        try:
-            while not answer.done():
-                await asyncio.wait((answer,), timeout=COMPUTE_SECONDS)
-                if not answer.done() and worker.longest > COMPUTE_SECONDS:
-                    raise self._hangs(worker.longest)
-            return answer.result()
-        finally:
-            answer.cancel()  # where its turn has not come, it is skipped
-
-    async def _unless_client_leaves(self, request: Request, computing: Coroutine[None, None, Answer]) -> Answer:
+    async def _compute(self, request: Request, worker: BatchWorker, data: bytes) -> Answer:
         """Wait for the answer. Raises ClientDisconnect once the client is gone; what has not begun is not computed."""
-        work = asyncio.ensure_future(computing)
-        leaving = asyncio.ensure_future(_left(request))
+        loop = asyncio.get_running_loop()
+        # One future for whatever comes first: the answer, that the client left, or that the device hangs.
+        outcome: asyncio.Future[Answer] = loop.create_future()
+
+        def answered(job: Future[Answer]) -> None:
+            loop.call_soon_threadsafe(_settle, outcome, job)
+
+        def left(_: asyncio.Task[None]) -> None:
+            if not outcome.done():
+                outcome.set_exception(ClientDisconnect())
+
+        timer: asyncio.TimerHandle
+
+        def late() -> None:
+            nonlocal timer
+            if worker.longest > COMPUTE_SECONDS and not outcome.done():
+                outcome.set_exception(self._hangs(worker.longest))
+            else:
+                timer = loop.call_later(COMPUTE_SECONDS, late)
+
+        job = worker.submit(data)
+        timer = loop.call_later(COMPUTE_SECONDS, late)
+        job.add_done_callback(answered)
+        leaving = loop.create_task(_left(request))
+        leaving.add_done_callback(left)
         try:
-            await asyncio.wait((work, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise ClientDisconnect
-            return work.result()
+            return await outcome
         finally:
-            work.cancel()
+            timer.cancel()
             leaving.cancel()
+            job.cancel()  # where its turn has not come, it is skipped
 
     def _hangs(self, seconds: float) -> DeviceError:
         error = DeviceError(f"A computation has been running for {seconds:.0f} s: the device hangs.")
@@ -195,7 +199,6 @@ class Service:
             yield
         finally:
             # Every request has been answered by now, or its time was over: only a device that hangs is not waited for.
-            self._decoders.shutdown(cancel_futures=True)
             if isinstance(state := self._readiness.state, Ready) and not state.worker.close(_CLOSE_SECONDS):
                 event(logging.WARNING, "device hangs")
 
@@ -271,6 +274,15 @@ def create_app(settings: Settings, readiness: Readiness, metrics: Metrics) -> AS
     )
     app.router.redirect_slashes = False  # a redirect would name a host that the client did not ask
     return Identified(app, readiness, metrics)
+
+
+def _settle(outcome: asyncio.Future[Answer], job: Future[Answer]) -> None:
+    if outcome.done() or job.cancelled():
+        return
+    if error := job.exception():
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(job.result())
 
 
 async def _left(request: Request) -> None:

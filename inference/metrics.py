@@ -62,8 +62,12 @@ class Metrics:
         """One request left a stage."""
         self._stages[name].observe(seconds)
 
+    def decoded(self, seconds: float) -> None:
+        """One image was decoded."""
+        self._stages["decode"].observe(seconds)
+
     def computed(self, waited: Sequence[float], seconds: float) -> None:
-        """One batch was computed in ``seconds``; ``waited`` has the seconds each image had queued."""
+        """One batch was computed in ``seconds``; ``waited`` has the seconds that each image had waited."""
         self._batch.observe(len(waited))
         self._images.inc(len(waited))
         for wait in waited:

@@ -75,6 +75,12 @@ class Predictor:
         """How many computations fit on the device at one time: on the CPU as many as this process has cores for."""
         return max(1, len(os.sched_getaffinity(0)) // torch.get_num_threads()) if self.device.type == "cpu" else 1
 
+    def threads(self, lanes: int) -> int:
+        """How many threads keep the device and this process's cores busy, decoding and computing."""
+        cores = len(os.sched_getaffinity(0))
+        # On CUDA a thread that computes waits for the device most of the time.
+        return max(cores, lanes) if self.device.type == "cpu" else cores + lanes
+
     @property
     def default_wait(self) -> float:
         """How many seconds a batch that is not full should wait for images that are being decoded."""
