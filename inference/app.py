@@ -9,7 +9,6 @@ import asyncio
 import logging
 import re
 import time
-import uuid
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Literal, cast
@@ -23,6 +22,7 @@ from starlette.routing import Route
 from inference.answer import canonical_json
 from inference.errors import DeviceError, QueueFullError, RefusedError
 from inference.identity import versions
+from inference.limits import CLIENT_LEFT, new_request_id
 from inference.log import event
 from inference.metrics import CONTENT_TYPE, Metrics
 from inference.openapi import document
@@ -122,10 +122,7 @@ class Service:
             return self._unavailable("busy")
         self._inside += 1
         try:
-            started = time.monotonic()
-            data = await read_upload(request)
-            self._metrics.stage("upload", time.monotonic() - started)
-            answer = await self._compute(request, state.worker, data)
+            answer = await self._answer(request, state.worker)
         except RefusedError as error:
             self._metrics.failed(error.error)
             return _json(error.status, {"error": error.error, "message": str(error)})
@@ -142,16 +139,23 @@ class Service:
             self._inside -= 1
         return _json(200, cast("Mapping[str, object]", answer))
 
-    async def _compute(self, request: Request, worker: BatchWorker, data: bytes) -> Answer:
-        """Wait for the answer. Raises ClientDisconnect once the client is gone; what has not begun is not computed."""
+    async def _answer(self, request: Request, worker: BatchWorker) -> Answer:
+        """Read the image and wait for its answer. Raises ClientDisconnect once the client is gone.
+
+        What has not begun by then is not computed.
+        """
+        started = time.monotonic()
+        data = await read_upload(request)
+        uploaded = time.monotonic() - started
         loop = asyncio.get_running_loop()
         # One future for whatever comes first: the answer, that the client left, or that the device hangs.
         outcome: asyncio.Future[Answer] = loop.create_future()
 
         def answered(job: Future[Answer]) -> None:
-            loop.call_soon_threadsafe(_settle, outcome, job)
+            if not loop.is_closed():  # as it is when a device hung longer than the server was waited for
+                loop.call_soon_threadsafe(_settle, outcome, job)
 
-        def left(_: asyncio.Task[None]) -> None:
+        def left(_: asyncio.Future[None]) -> None:
             if not outcome.done():
                 outcome.set_exception(ClientDisconnect())
 
@@ -164,16 +168,17 @@ class Service:
             else:
                 timer = loop.call_later(COMPUTE_SECONDS, late)
 
-        job = worker.submit(data)
+        job = worker.submit(data, answered)
+        # The rest is done while the worker's thread wakes up.
         timer = loop.call_later(COMPUTE_SECONDS, late)
-        job.add_done_callback(answered)
-        leaving = loop.create_task(_left(request))
+        leaving: asyncio.Future[None] = request.scope["extensions"][CLIENT_LEFT]
         leaving.add_done_callback(left)
+        self._metrics.stage("upload", uploaded)
         try:
             return await outcome
         finally:
             timer.cancel()
-            leaving.cancel()
+            leaving.remove_done_callback(left)
             job.cancel()  # where its turn has not come, it is skipped
 
     def _hangs(self, seconds: float) -> DeviceError:
@@ -220,7 +225,7 @@ class Identified:
             return
         started = time.monotonic()
         asked = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        request_id = asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+        request_id = asked if _REQUEST_ID.fullmatch(asked) else new_request_id()
         status = 0
 
         async def identified(message: Message) -> None:
@@ -273,7 +278,21 @@ def create_app(settings: Settings, readiness: Readiness, metrics: Metrics) -> AS
         lifespan=service.lifespan,
     )
     app.router.redirect_slashes = False  # a redirect would name a host that the client did not ask
-    return Identified(app, readiness, metrics)
+
+    async def routed(scope: Scope, receive: Receive, send: Send) -> None:
+        # The one request whose every microsecond counts goes around the router, and what surrounds it.
+        if scope["type"] != "http" or scope["path"] != "/predict" or scope["method"] != "POST":
+            await app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            response = await service.predict(request)
+        except Exception as error:
+            await (await _bug(request, error))(scope, receive, send)
+            raise
+        await response(scope, receive, send)
+
+    return Identified(routed, readiness, metrics)
 
 
 def _settle(outcome: asyncio.Future[Answer], job: Future[Answer]) -> None:
@@ -283,11 +302,6 @@ def _settle(outcome: asyncio.Future[Answer], job: Future[Answer]) -> None:
         outcome.set_exception(error)
     else:
         outcome.set_result(job.result())
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _level(path: str, status: int) -> int:
@@ -306,7 +320,7 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 async def _bug(_: Request, __: Exception) -> Response:
-    # Starlette raises the exception again after this answer, so that it is logged with its traceback.
+    # The exception is raised again after this answer, so that it is logged with its traceback.
     return _json(500, {"error": "internal_error", "message": "A bug in the server; its log has the details."})
 
 

@@ -33,11 +33,8 @@ class Computer(Protocol):
 class Observer(Protocol):
     """Who wants to know how the work goes; called by the threads that do it."""
 
-    def decoded(self, seconds: float) -> None:
-        """Note that an image was decoded in ``seconds``."""
-
-    def computed(self, waited: Sequence[float], seconds: float) -> None:
-        """Note that a batch took ``seconds``; ``waited`` has the seconds that each image had waited, decoding apart."""
+    def computed(self, decoding: Sequence[float], waiting: Sequence[float], seconds: float) -> None:
+        """Note that a batch took ``seconds``, and what each of its images had taken to decode, and waited otherwise."""
 
 
 @dataclass(eq=False, slots=True)
@@ -45,7 +42,7 @@ class _Job:
     data: bytes  # as sent, then as prepared
     future: Future[Answer] = field(default_factory=Future)
     queued: float = field(default_factory=time.monotonic)
-    waited: float = 0.0
+    begun: float = 0.0
     ready: float = 0.0
 
 
@@ -101,12 +98,15 @@ class BatchWorker:
         """Seconds that the oldest computation has been running; 0 when none is."""
         return max(0.0, time.monotonic() - min(self._busy_since))
 
-    def submit(self, data: bytes) -> Future[Answer]:
+    def submit(self, data: bytes, on_done: Callable[[Future[Answer]], None] | None = None) -> Future[Answer]:
         """Queue one encoded image. Cancelling the future before its turn skips it. Raises QueueFullError at once.
 
-        The future raises what ``prepare`` and ``compute`` of the computer raise.
+        The future raises what ``prepare`` and ``compute`` of the computer raise; ``on_done`` gets it when it is done,
+        in the thread that did it.
         """
         job = _Job(data)
+        if on_done:
+            job.future.add_done_callback(on_done)
         with self._lock:
             if self._closing or self.depth >= self._capacity:
                 raise QueueFullError("All places in the queue are taken.")
@@ -181,8 +181,7 @@ class BatchWorker:
             self._asleep.pop().release()
 
     def _prepare(self, job: _Job) -> None:
-        started = time.monotonic()
-        job.waited = started - job.queued
+        job.begun = time.monotonic()
         failure: Exception | None = None
         gone = job.future.cancelled()
         if not gone:
@@ -197,8 +196,6 @@ class BatchWorker:
                 self._prepared.append(job)
         if failure is not None and job.future.set_running_or_notify_cancel():
             job.future.set_exception(failure)
-        elif not gone and self._observer:
-            self._observer.decoded(job.ready - started)
 
     def _compute(self, jobs: list[_Job]) -> None:
         jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
@@ -218,5 +215,8 @@ class BatchWorker:
             seconds = time.monotonic() - started
             for job, answer in zip(jobs, answers, strict=True):
                 job.future.set_result(answer)
+            # While those who wait for the answers wake up.
             if self._observer:
-                self._observer.computed([job.waited + started - job.ready for job in jobs], seconds)
+                decoding = [job.ready - job.begun for job in jobs]
+                waiting = [job.begun - job.queued + started - job.ready for job in jobs]
+                self._observer.computed(decoding, waiting, seconds)

@@ -247,16 +247,16 @@ def test_a_computation_that_hangs_is_seen_and_not_waited_for_at_the_end(gated: G
 
 def test_the_observer_hears_of_each_batch(gated: Gated) -> None:
     class Ear:
-        heard: ClassVar[list[tuple[int, bool]]] = []
+        heard: ClassVar[list[tuple[int, int, bool]]] = []
 
-        def decoded(self, seconds: float) -> None:
-            self.heard.append((0, seconds >= 0))
+        def computed(self, decoding: Sequence[float], waiting: Sequence[float], seconds: float) -> None:
+            self.heard.append((len(decoding), len(waiting), min(*decoding, *waiting, seconds) >= 0))
 
-        def computed(self, waited: Sequence[float], seconds: float) -> None:
-            self.heard.append((len(waited), min(*waited, seconds) >= 0))
-
-    worker = BatchWorker(gated, 10, lambda _: None, observer=Ear())
+    worker = BatchWorker(gated, 10, lambda _: None, observer=Ear(), wait=20)
+    first = worker.submit(b"1")
+    assert gated.entered.acquire(timeout=10)
+    futures = [first, *(worker.submit(item) for item in (b"2", b"junk", b"3"))]
     gated.let.release(2)
-    worker.submit(b"1").result(10)
     worker.close()
-    assert Ear.heard == [(0, True), (1, True)]
+    assert all(future.done() for future in futures)
+    assert Ear.heard == [(1, 1, True), (2, 2, True)]
