@@ -27,8 +27,10 @@ class Gated:
         self.entered = threading.Semaphore(0)
         self.let = threading.Semaphore(0)
         self.error: Exception | None = None
+        self.decoded = 0
 
     def prepare(self, data: bytes) -> bytes:
+        self.decoded += 1
         if data == b"junk":
             raise ImageError(400, "unreadable_image", "junk")
         return data * 2
@@ -88,6 +90,21 @@ def test_a_cancelled_image_is_not_computed(gated: Gated, worker: BatchWorker) ->
     gated.let.release(2)
     assert first.result(10)
     assert kept.result(10)
+    assert gated.batches == [[b"11"], [b"keptkept"]]
+
+
+def test_an_image_that_is_cancelled_after_it_was_decoded_is_not_computed(gated: Gated) -> None:
+    worker = BatchWorker(gated, 4, lambda _: None, lanes=1, threads=2, wait=20)
+    first = worker.submit(b"1")
+    assert gated.entered.acquire(timeout=10)
+    gone, kept = worker.submit(b"gone"), worker.submit(b"kept")
+    while gated.decoded < 3:
+        time.sleep(0.001)
+    assert gone.cancel()
+    gated.let.release(2)
+    assert first.result(10)
+    assert kept.result(10)
+    worker.close()
     assert gated.batches == [[b"11"], [b"keptkept"]]
 
 
