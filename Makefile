@@ -1,6 +1,6 @@
 # The two commands that matter: `make drill` shows a drill on real hosts, `make test` runs every check.
 .DEFAULT_GOAL := help
-.PHONY: help setup drill test lint bench-failover bench-inference bench-history clean
+.PHONY: help setup drill test lint bench-failover bench-faults bench-inference bench-history clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,6 +21,9 @@ test: lint  ## Style, types and all tests
 
 bench-failover: setup  ## Measure the outage beside the runbook as a shell script
 	@.venv/bin/python benchmarks/failover.py
+
+bench-faults: setup  ## Measure each fault by each kind of gateway
+	@.venv/bin/python -m benchmarks.faults
 
 bench-inference: setup  ## Measure the server beside an in-process loop, LitServe and Flask, and its start
 	@.venv/bin/python -m benchmarks.inference

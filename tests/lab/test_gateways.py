@@ -302,3 +302,16 @@ def test_a_config_is_adopted_over_ssh_and_put_back_byte_for_byte(estate: Estate)
     finally:
         estate.on("gateway", f"mv /root/kept {CONFIG} && nginx -s reload")
     assert estate.on("gateway", digest) == adopted
+
+
+def test_the_playbook_for_passive_gateways_is_for_no_other(estate: Estate) -> None:
+    if estate.lab.gateway != "nginx-passive":
+        refused = estate.run("run", "gateway-passive", "--inventory", str(estate.inventory), "--yes")
+        assert refused.code == 2
+        assert f"is {estate.lab.gateway}" in refused.err
+        return
+    where = ("--inventory", str(estate.inventory), "--yes", "--json", "--var", "rate=20")
+    done = estate.run("run", "gateway-passive", *where)
+    assert done.code == 0, done.err
+    assert done.report["traffic"]["failed"] == 0
+    assert done.report["traffic"]["by_zone"]["zone-b"] > 0

@@ -28,6 +28,7 @@ SHIPPED = [
     "model-corruption",
     "bad-upgrade",
     "cold-standby",
+    "standby-dies-too",
     "gateway-restart",
     "detection-only",
     "false-alarm",
@@ -170,7 +171,7 @@ def test_a_fault_that_does_not_take_effect_is_inconclusive(estate: Estate, fault
 
 def test_steps_of_the_users_own(estate: Estate) -> None:
     extra = (
-        "  - {step: probe, name: own page, http: {path: /info, status: 502}}\n"
+        "  - {step: probe, name: own page, http: {path: /info, status: 503}}\n"
         "  - {step: probe, command: {host: zone-b-1, run: [hostname], contains: zone-b-1}}\n"
         "  - {step: action, name: mark, command: {host: gateway, run: [touch, /run/marked], privileged: true},"
         " undo: [rm, -f, /run/marked]}\n"
@@ -185,7 +186,7 @@ def test_steps_of_the_users_own(estate: Estate) -> None:
 def test_a_probe_that_does_not_hold_ends_the_drill_and_everything_is_put_back(estate: Estate) -> None:
     report = drill(estate, str(book(estate, "fault: kill", extra="  - {step: probe, http: {path: /info}}\n")))
     assert (report["code"], report["verdict"]) == (1, "failed")
-    assert "answers 502, not 200" in str(report["reason"])
+    assert "answers 503, not 200" in str(report["reason"])
 
 
 def test_a_switch_stays_and_leads_back(estate: Estate) -> None:
