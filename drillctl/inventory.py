@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from drillctl import yamlfile
 from drillctl.errors import FileError
@@ -50,15 +50,35 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+Privileges = Literal["login", "sudo", "installed"]
+"""How what needs root is run: as the user who logs in; any command by `sudo -n`; or only programs that an administrator
+installed, by `sudo -n` (docs/privileges.md)."""
+
+
 class SshOptions(Part):
-    """How to log in. What is not given comes from ~/.ssh/config and the agent, as with `ssh` itself."""
+    """How to log in. What is not given comes from ~/.ssh/config and the agent, as with `ssh` itself.
+
+    `sudo: true` is the older way to say `privileges: sudo`.
+    """
 
     user: str | None = None
     key: Path | None = None
     known_hosts: Path | None = None
     port: Port | None = None
     sudo: bool = False
+    privileges: Privileges | None = None
     connect_timeout_seconds: Annotated[float, Field(strict=True, gt=0, le=120)] = 10.0
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.sudo and self.privileges not in {None, "sudo"}:
+            raise ValueError(f"`sudo: true` contradicts `privileges: {self.privileges}`; leave `sudo` out")
+        return self
+
+    @property
+    def by(self) -> Privileges:
+        """Return how what needs root is run."""
+        return self.privileges or ("sudo" if self.sudo else "login")
 
 
 class Host(Part):
@@ -197,7 +217,10 @@ class Inventory(Part):
 
     def login(self, host: Host) -> SshOptions:
         """Return how to log in to a host: its own options over the inventory's."""
-        return self.ssh.model_copy(update=host.ssh.model_dump(exclude_unset=True))
+        own = host.ssh.model_dump(exclude_unset=True)
+        if "sudo" in own:
+            own.setdefault("privileges", None)
+        return self.ssh.model_copy(update=own)
 
     def environment_of(self, host: Host) -> dict[str, str]:
         """Return the environment of a host's server: what the role says, then service, zone and host over it."""

@@ -44,8 +44,6 @@ def discard(places: Mapping[str, tuple[str, ...]]) -> dict[str, Order]:
 
 def restore(inventory: Inventory, original: GatewayConfig, staged: Staged | None) -> dict[str, Order]:
     """Return, by host, the orders that put the original config back once the primary answers."""
-    health = inventory.service.paths.health
-    urls = tuple(f"http://{_with_port(inventory, host)}{health}" for host in inventory.zone("primary").hosts)
     candidates = {host.host: host.sha256 for host in staged.hosts} if staged else {}
     return {
         config.host: Order(
@@ -58,12 +56,18 @@ def restore(inventory: Inventory, original: GatewayConfig, staged: Staged | None
                 config.owner,
                 candidates.get(config.host, config.sha256),
                 shlex.join(inventory.gateway.reload),
-                *urls,
+                *health_urls(inventory),
             ),
             config.content,
         )
         for config in original.hosts
     }
+
+
+def health_urls(inventory: Inventory) -> tuple[str, ...]:
+    """Return the URLs that must answer 200 before the gateway goes back to the primary."""
+    health = inventory.service.paths.health
+    return tuple(f"http://{_with_port(inventory, host)}{health}" for host in inventory.zone("primary").hosts)
 
 
 def memory(inventory: Inventory, host: Host) -> bytes:

@@ -82,7 +82,9 @@ class SshTransport(Transport):
             raise Unreachable(f"no channel could be opened ({_reason(error)})", host=self.host) from None
 
     def beside(self) -> SshTransport:
-        return SshTransport(self.host, self._client, sudo=bool(self.privileged_prefix))
+        other = SshTransport(self.host, self._client, sudo=bool(self.privileged_prefix))
+        other.installed = self.installed
+        return other
 
     def _warm_channel(self) -> paramiko.Channel | None:
         with contextlib.suppress(IndexError):
@@ -262,7 +264,7 @@ def connect(host: str, address: str, options: SshOptions) -> SshTransport:
         if proxy is None and isinstance(connection.sock, socket.socket):
             # Otherwise a command and the end of its input wait for each other's acknowledgement: 44 ms instead of 3.
             connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return SshTransport(host, client, sudo=options.sudo, proxy=proxy)
+    return SshTransport(host, client, sudo=options.by == "sudo", proxy=proxy)
 
 
 class _Refuse(paramiko.MissingHostKeyPolicy):

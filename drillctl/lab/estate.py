@@ -12,6 +12,7 @@ from drillctl.inventory import (
     Host,
     Inventory,
     Model,
+    Privileges,
     ProcessStart,
     Role,
     Service,
@@ -66,13 +67,19 @@ def inventory(
     start: SystemdStart | ProcessStart,
     model: Model,
     user: str,
+    privileges: Privileges = "login",
     waivers: tuple[Waiver, ...] = (),
 ) -> Inventory:
     """Return the lab's inventory; key and known_hosts lie beside the file that it is written to."""
     return Inventory(
         name=f"lab-{driver}",
         environment="lab",
-        ssh=SshOptions(user=user, key=Path(LOGIN_KEY), known_hosts=Path(KNOWN_HOSTS)),
+        ssh=SshOptions(
+            user=user,
+            key=Path(LOGIN_KEY),
+            known_hosts=Path(KNOWN_HOSTS),
+            privileges=None if privileges == "login" else privileges,
+        ),
         zones=tuple(
             Zone(name=zone.name, role=zone.role, failure_domain=zone.failure_domain, hosts=(hosts[zone.host],))
             for zone in ZONES

@@ -23,9 +23,13 @@ from drillctl.lab import cgroup, estate, ground, hostfiles, process, sources, ss
 from drillctl.lab.hostfiles import ADDRESSES, BELOW, PREFIX, HostFiles
 from drillctl.lab.ledger import Thing
 from drillctl.lab.sshfiles import Login
+from drillctl.privileges import installer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from drillctl.inventory import Inventory
+    from drillctl.lab.ledger import Ledger
     from drillctl.lab.place import Site
     from drillctl.lab.sources import ModelFolder
 
@@ -104,10 +108,11 @@ def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
     below = _below()
     project = sources.project()
     login_key = sshfiles.make_key(site.folder / sshfiles.LOGIN_KEY, "drillctl-lab")
+    inventory = _inventory(site)
     keys = {}
     for host in estate.HOSTS:
         key = sshfiles.make_key(site.folder / f"{host}.key", host)
-        keys[Login(host, ADDRESSES[host], 22, "root")] = key
+        keys[Login(host, ADDRESSES[host], 22, hostfiles.USER)] = key
         files = hostfiles.files_of(
             host,
             machine_id=secrets.token_hex(16),
@@ -117,6 +122,7 @@ def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
             weights=site.model.weights,
             sha256=site.model.sha256,
             below=below,
+            privileges=installer.files(inventory, next(one for one in inventory.hosts if one.name == host)),
         )
         _write(root / host / "root", files)
         if estate.zone_of(host):
@@ -124,7 +130,28 @@ def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
         bound = _make_visible(root / host / "root", project.needed)
         _boot(site, room, group, host, bound)
     sshfiles.write_client_files(site.folder, keys)
-    return _inventory(site), tuple(keys)
+    return inventory, tuple(keys)
+
+
+def leader(ledger: Ledger, host: str) -> int | None:
+    """Return the pid, on the machine below, of a machine's first process; None while it is down."""
+    groups = [thing.name for thing in ledger.things() if thing.kind == "cgroup"]
+    found = [first.pid for group in groups for first in cgroup.leaders(Path(group, host))]
+    return found[0] if found else None
+
+
+def enter(pid: int, argv: Sequence[str]) -> list[str]:
+    """Return the words that run a command as root in a machine, by its leader, or a shell without one."""
+    spaces = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd")
+    environment = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "USER": "root",
+        "TERM": os.environ.get("TERM", "dumb"),
+    }
+    own = [f"{name}={value}" for name, value in environment.items()]
+    words = list(argv) or ["/bin/sh"]
+    return [ground.required("nsenter"), "--target", str(pid), *spaces, "--", "/usr/bin/env", "-i", *own, *words]
 
 
 def last_error(site: Site, host: str) -> str:
@@ -243,11 +270,12 @@ def _below() -> hostfiles.Below:
         nginx_user=next(name for name in ("www-data", "nginx", "root") if name in users),
         shell="/bin/bash" if Path("/bin/bash").exists() else "/bin/sh",
         passwd=Path("/etc/passwd").read_text(encoding="utf-8"),
+        group=Path("/etc/group").read_text(encoding="utf-8"),
         shadow=Path("/etc/shadow").read_text(encoding="utf-8"),
         sshd_config=sshfiles.sshd_config(
             host_key="/etc/ssh/ssh_host_ed25519_key",
             authorized_keys="/etc/ssh/authorized_keys/%u",
-            extra=("PermitRootLogin prohibit-password",),
+            extra=("PermitRootLogin no", f"AllowUsers {hostfiles.USER}"),
         ),
     )
 
@@ -265,6 +293,7 @@ def _write(root: Path, host: HostFiles) -> None:
         path.unlink(missing_ok=True)
         path.write_bytes(content)
         path.chmod(mode)
+    os.chown(root / hostfiles.HOME, hostfiles.UID, hostfiles.UID)
     for name, target in host.links.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).symlink_to(target)
@@ -314,7 +343,8 @@ def _inventory(site: Site) -> Inventory:
         ),
         start=SystemdStart(kind="systemd", unit=hostfiles.SERVICE_UNIT),
         model=Model(path=f"/{hostfiles.MODEL_FOLDER}/{site.model.weights}", sha256=site.model.sha256),
-        user="root",
+        user=hostfiles.USER,
+        privileges="installed",
     )
 
 
