@@ -9,13 +9,15 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import requests
 from ruamel.yaml import YAML
 
+from drillctl import inventory as inventories
 from drillctl.lab import ground
+from drillctl.privileges import installer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +74,8 @@ class Drilled:
 class Estate:
     """The lab's hosts, with both servers running and the gateway on the primary."""
 
+    _installed_for_another: ClassVar[bool] = False
+
     def __init__(self, lab: Lab, folder: Path) -> None:
         self.lab = lab
         self.folder = folder
@@ -82,9 +86,9 @@ class Estate:
         self.playbook.write_text(PLAYBOOK.replace("IMAGES", str(images)))
 
     def on(self, host: str, script: str, *, check: bool = True) -> str:
-        """Return what a shell script prints on a host, by the system's own ssh."""
+        """Return what a shell script prints on a host, as its root: who nobody can log in as, and drillctl is not."""
         done = subprocess.run(
-            self.lab.ssh_command(host, ["sh", "-c", script]),
+            self.lab.root_command(host, ["sh", "-c", script]),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -112,8 +116,28 @@ class Estate:
         """Return the main pid of a host's server."""
         return self.on(host, "systemctl show -p MainPID --value inference")
 
+    def install(self, inventory: Path) -> None:
+        """Install on every host what an inventory needs to be run as root there, as its administrator would."""
+        estate = inventories.load(inventory)
+        for host in estate.hosts:
+            done = subprocess.run(
+                self.lab.root_command(host.name, ["sh"]),
+                input=installer.install_script(estate, host),
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+
     def start_servers(self) -> None:
-        """Start both servers and wait until each is ready, without drillctl."""
+        """Start both servers and wait until each is ready, without drillctl.
+
+        What a test before had installed for an inventory of its own makes way for what the lab's needs.
+        """
+        if Estate._installed_for_another:
+            self.install(self.inventory)
+            Estate._installed_for_another = False
         for host in ("zone-a-1", "zone-b-1"):
             self.on(host, "systemctl start inference")
         for host in self.lab.hosts:
@@ -128,7 +152,7 @@ class Estate:
             return None
 
     def changed_inventory(self, change: Callable[[dict[str, Any]], None]) -> Path:
-        """Return a copy of the inventory after a change."""
+        """Return a copy of the inventory after a change, with what it needs installed on the hosts."""
         yaml = YAML(typ="safe")
         document = yaml.load(self.lab.inventory.read_text())
         for name in ("key", "known_hosts"):
@@ -137,6 +161,8 @@ class Estate:
         path = self.folder / "changed-inventory.yaml"
         with path.open("w") as file:
             yaml.dump(document, file)
+        Estate._installed_for_another = True
+        self.install(path)
         return path
 
     def changed_playbook(self, before: str, after: str) -> Path:
