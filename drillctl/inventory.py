@@ -277,6 +277,15 @@ def contradictions(inventory: Inventory) -> list[tuple[yamlfile.Location, str]]:
         for location, host in _located_hosts(inventory):
             if location[0] == "zones" and not (host.pidfile or start.pidfile):
                 found.append((location, f"`{host.name}` needs a `pidfile`, here or in service.start"))
+    for location, host in _located_hosts(inventory):
+        login = inventory.login(host)
+        if login.by == "installed" and login.user in {None, "root"}:
+            what = (
+                "needs `user`: who logs in" if login.user is None else "is for a user of drillctl's own, not for root"
+            )
+            found.append(
+                (("ssh",) if host.ssh == SshOptions() else (*location, "ssh"), f"`privileges: installed` {what}")
+            )
     if not urlsplit(inventory.gateway.url).hostname:
         found.append((("gateway", "url"), "the URL names no host"))
     return found

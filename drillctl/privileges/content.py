@@ -41,7 +41,8 @@ servers_only() { # one file, the other
 # Read stdin to its end, and go on with what it was as stdin if it is the live config but for servers being on or off.
 take_config() { # live file
     taken=$(mktemp /run/drillctl.XXXXXX) || exit 126
-    cat >"$taken"
+    # What is longer is cut off, and so not taken: /run is memory.
+    head -c 8388608 >"$taken"
     exec <"$taken"
     # What awk does not see of a line behind a NUL must not be there.
     # shellcheck disable=SC2094 # both only read
