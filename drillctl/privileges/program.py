@@ -68,7 +68,7 @@ class Program:
         return (
             f"#!/bin/sh\n# drillctl's {self.name}: {self.does}\n"
             "# For sudo to run as root. Its arguments must be these; otherwise it does nothing and ends with 126:\n"
-            + "".join(f"#   {line}\n" for call in self.arguments for line in _wrapped(call or "(none)"))
+            + "".join(f"#   {line}\n" for call in self.arguments for line in wrapped(call or "(none)"))
             + _HEAD
             + PRELUDE
             + self.functions
@@ -103,5 +103,6 @@ def _accepts(variant: Variant) -> str:
     return " &&\n".join(lines) + "; then return 0; fi\n"
 
 
-def _wrapped(call: str) -> list[str]:
+def wrapped(call: str) -> list[str]:
+    """Return a way to call a program, in lines that can be read."""
     return textwrap.wrap(call, 100, break_long_words=False, break_on_hyphens=False, subsequent_indent="    ")
