@@ -29,6 +29,12 @@ folder=@FOLDER@ rules=@SUDOERS@ user=@USER@
 names=' @NAMES@ '
 
 fail() { printf 'drillctl: %s\n' "$*" >&2; printf 'drillctl: nothing was changed\n' >&2; exit 1; }
+is_read() {
+    sudo -n -l -U "$user" "$folder/check" >/dev/null 2>&1 || {
+        printf 'drillctl: sudo does not read %s: /etc/sudoers needs the line %s\n' "$rules" "@includedir /etc/sudoers.d" >&2
+        exit 1
+    }
+}
 
 [ "$(id -u)" = 0 ] || fail "this must be run by root"
 for name in sudo visudo sha256sum su stat cmp mktemp unshare; do
@@ -64,6 +70,7 @@ if [ -f "$rules" ] && cmp -s "$new.sudoers" "$rules" && [ "$(sums "$folder" 2>/d
     chown 0:0 "$folder" "$folder"/* "$rules"
     chmod 755 "$folder" "$folder"/*
     chmod 440 "$rules"
+    is_read
     echo "drillctl: all of it was in place already"
     exit 0
 fi
@@ -86,10 +93,7 @@ if ! said=$(visudo -c 2>&1); then
     exit 1
 fi
 rm -f "$rules.kept"
-sudo -n -l -U "$user" "$folder/check" >/dev/null 2>&1 || {
-    printf 'drillctl: sudo does not read %s: /etc/sudoers needs the line %s\n' "$rules" "@includedir /etc/sudoers.d" >&2
-    exit 1
-}
+is_read
 echo "drillctl: $user may now run the programs in $folder as root"
 """
 

@@ -62,7 +62,7 @@ sum=$(sha256sum </etc/sudoers.d/drillctl) && echo "sudoers ${sum%% *}"
 def programs(inventory: Inventory, host: Host) -> tuple[Program, ...]:
     """Return the programs that drillctl needs as root on a host, by name; none where it needs no root at all."""
     found: list[Program] = []
-    if host in inventory.gateway.hosts:
+    if host in inventory.gateway.hosts and inventory.gateway.kind == "nginx":
         found += _of_gateway(inventory)
     if inventory.zone_of(host.name) is not None and isinstance(inventory.service.start, SystemdStart):
         found += _of_zone_host(inventory, host, inventory.service.start.unit)
