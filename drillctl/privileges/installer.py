@@ -31,7 +31,7 @@ names=' @NAMES@ '
 fail() { printf 'drillctl: %s\n' "$*" >&2; printf 'drillctl: nothing was changed\n' >&2; exit 1; }
 is_read() {
     sudo -n -l -U "$user" "$folder/check" >/dev/null 2>&1 || {
-        printf 'drillctl: sudo does not read %s: /etc/sudoers needs the line %s\n' "$rules" "@includedir /etc/sudoers.d" >&2
+        printf 'drillctl: sudo does not read %s: /etc/sudoers needs %s\n' "$rules" "@includedir /etc/sudoers.d" >&2
         exit 1
     }
 }
