@@ -140,6 +140,14 @@ root ALL = (ALL:ALL) ALL
 """
 """/etc/sudoers as Debian ships it, but for its group of administrators: nobody is in it here."""
 
+SSH_WITHOUT = (
+    "X11Forwarding no",
+    "AllowAgentForwarding no",
+    "AllowStreamLocalForwarding no",
+    "PermitTunnel no",
+)
+"""What drillctl needs of an sshd is a login by key, commands, and TCP forwarding; none of these."""
+
 PAM_OF_SUDO = """\
 auth required pam_deny.so
 account required pam_permit.so

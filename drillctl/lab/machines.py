@@ -275,7 +275,7 @@ def _below() -> hostfiles.Below:
         sshd_config=sshfiles.sshd_config(
             host_key="/etc/ssh/ssh_host_ed25519_key",
             authorized_keys="/etc/ssh/authorized_keys/%u",
-            extra=("PermitRootLogin no", f"AllowUsers {hostfiles.USER}"),
+            extra=("PermitRootLogin no", f"AllowUsers {hostfiles.USER}", *hostfiles.SSH_WITHOUT),
         ),
     )
 

@@ -12,6 +12,7 @@ runs instead of a script's text (`installed.py`). To let drillctl run one more s
 4. A plain command, `Transport.run([...], privileged=True)`, is a `plain(name, what it does, words)`.
 5. An undo that a guard holds needs its kind in `_undos`: kind and arguments, as `guard/orders.py` makes them.
 
+`tests/unit/privileges/test_registry.py` fails for a script that has no program and no reason to have none.
 Ask of each: what could somebody do with it who has nothing but the drill's key? Say the answer in docs/privileges.md.
 A script that is not here cannot be run with `privileges: installed`; the error names it.
 """
