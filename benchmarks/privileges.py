@@ -1,4 +1,4 @@
-"""What least privilege costs: a command by sudo, and the outage of a drill as `drill` and as root, in one lab, in turns.
+"""What least privilege costs: a command by sudo, and the outage of a drill as `drill` and as root, in turns in one lab.
 
 Run: .venv/bin/python -m benchmarks.privileges [--seconds 200]  (as root, no lab up).
 
