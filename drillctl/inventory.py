@@ -175,6 +175,22 @@ class Waiver(Part):
     reason: Annotated[str, StringConstraints(min_length=10)]
 
 
+InstalledFault = Literal[
+    "hang",
+    "slow",
+    "crash-loop",
+    "broken-dependency",
+    "gpu-lost",
+    "model",
+    "disk-full",
+    "partition",
+    "reject",
+    "loss",
+    "reboot",
+    "gateway-restart",
+]
+
+
 class Inventory(Part):
     """Everything that drillctl knows of an estate."""
 
@@ -185,6 +201,8 @@ class Inventory(Part):
     gateway: Gateway
     ssh: SshOptions = SshOptions()
     waivers: tuple[Waiver, ...] = ()
+    faults: tuple[InstalledFault, ...] = ()
+    """The faults beside kill and stop whose programs are installed, with `privileges: installed`."""
 
     def zone(self, role: Role) -> Zone:
         """Return the zone of a role."""

@@ -42,12 +42,13 @@ systemctl daemon-reload
 
 REVIVE = """
 set -eu
-unit=$1
+unit=$1 verb=start
+[ "$3" = no ] || [ ! -e "/run/systemd/system/$unit.d/$2" ] || verb=restart
 rm -f -- "/run/systemd/system/$unit.d/$2"
 rmdir -- "/run/systemd/system/$unit.d" 2>/dev/null || true
 systemctl daemon-reload
 systemctl reset-failed -- "$unit" 2>/dev/null || true
-systemctl start --no-block -- "$unit"
+systemctl $verb --no-block -- "$unit"
 """
 
 
@@ -88,8 +89,9 @@ class SystemdService(ServiceManager):
         done = self._transport.script(f"killing {self._unit}", KILL, self._unit, str(self._port), HOLD, privileged=True)
         return parse_proof(done, self.host)
 
-    def revive(self) -> None:
-        self._transport.script(f"reviving {self._unit}", REVIVE, self._unit, HOLD, privileged=True)
+    def revive(self, *, restart: bool = False) -> None:
+        words = (self._unit, HOLD, "yes" if restart else "no")
+        self._transport.script(f"reviving {self._unit}", REVIVE, *words, privileged=True)
 
     def last_words(self, lines: int = 20) -> str:
         return self._transport.run(journal(self._unit, lines), privileged=True, check=False).text

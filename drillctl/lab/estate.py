@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from drillctl.inventory import (
     Gateway,
     Host,
+    InstalledFault,
     Inventory,
     Model,
     Privileges,
@@ -87,6 +88,7 @@ def inventory(
         service=Service(port=SERVICE_PORT, model=model, start=start),
         gateway=gateway,
         waivers=waivers,
+        faults=get_args(InstalledFault) if privileges == "installed" else (),
     )
 
 

@@ -35,6 +35,7 @@ class Argument:
     def __str__(self) -> str:
         """Return it for people: what varies is in angle brackets."""
         text = f"{self.before}<{self.called}>{self.after}" if self.characters else self.before
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
         return text if text and not set(text) & set(" \t'\"") else f"'{text}'"
 
 

@@ -93,7 +93,9 @@ class Installed:
         return HostError(
             f"{called} needs root, and no program for it is among those installed for drillctl",
             host=self.host.name,
-            hint="leave it out of the playbook, or log in with `privileges: sudo` (docs/privileges.md)",
+            hint="if it is a fault, name it in the inventory's `faults` and install again; else leave it out of the "
+            "playbook, or log in with `privileges: sudo` (docs/privileges.md)",
+            state="it was not run",
         )
 
     def _wrong(self, what: str) -> HostError:

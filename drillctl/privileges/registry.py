@@ -4,13 +4,15 @@ This list decides what an administrator installs (`installer.py`), what sudo all
 runs instead of a script's text (`installed.py`). To let drillctl run one more script as root:
 
 1. Keep the script a module-level constant, and call it by `Transport.script(..., SOURCE, *arguments, privileged=True)`.
-2. Add a `Program` to `_of_zone_host` or `_of_gateway` below: a name (it becomes the file's), what it does in a few
-   words, the constant, and one variant for each way in which it is called. Pin every argument to what the inventory
-   says (`exactly`); only what a run decides may vary, as one of the patterns of `argument.py`; a tuple stands for any
-   one of its members. The program on the host checks the very words that it got.
+2. Add a `Program` to `_of_zone_host` or `_of_gateway` below, or for a fault to `faults.py`: a name (it becomes the
+   file's), what it does in a few words, the constant, and one variant for each way in which it is called. Pin every
+   argument to what the inventory says (`exactly`); only what a run decides may vary, as one of the patterns of
+   `argument.py`; a tuple stands for any one of its members. The program on the host checks the very words that it got.
 3. What it reads from stdin is not checked by that: if root acts on it, add `checks` (see `content.py`).
 4. A plain command, `Transport.run([...], privileged=True)`, is a `plain(name, what it does, words)`.
-5. An undo that a guard holds needs its kind in `_undos`: kind and arguments, as `guard/orders.py` makes them.
+5. An undo that a guard holds needs its kind in `_undos` (a fault's in `faults.py`): kind and arguments, as
+   `guard/orders.py` makes them.
+6. Files that root writes in a folder need that folder's path in `watched_paths`: nobody else may write it.
 
 `tests/unit/privileges/test_registry.py` fails for a script that has no program and no reason to have none.
 Ask of each: what could somebody do with it who has nothing but the drill's key? Say the answer in docs/privileges.md.
@@ -29,7 +31,7 @@ from drillctl.guard.client import ENTRY
 from drillctl.guard.orders import health_urls
 from drillctl.hosts import systemd
 from drillctl.inventory import SystemdStart
-from drillctl.privileges import content
+from drillctl.privileges import content, faults
 from drillctl.privileges.argument import (
     ID,
     MODE,
@@ -78,7 +80,7 @@ def watched_paths(inventory: Inventory, host: Host) -> tuple[str, ...]:
     """Return the files by name that root acts on: whoever may write their folders could put links in their place."""
     gateway = inventory.gateway
     if host not in gateway.hosts:
-        return ()
+        return faults.watched_paths(inventory, host)
     return (gateway.config, gateway.access_log, gateway.error_log, gateway.pidfile)
 
 
@@ -92,7 +94,13 @@ def _of_zone_host(inventory: Inventory, host: Host, unit: str) -> list[Program]:
         plain("service-log", f"show the end of {unit}'s journal", systemd.journal(unit, LAST_WORDS)),
         Program("service-state", f"say whether {unit} runs", systemd.STATE, ((named, hold),)),
         Program("service-kill", f"kill every process of {unit}, and prove it", systemd.KILL, ((named, port, hold),)),
-        Program("service-revive", f"let systemd restart {unit} again, and start it", systemd.REVIVE, ((named, hold),)),
+        Program(
+            "service-revive",
+            f"let systemd restart {unit} again, and start it",
+            systemd.REVIVE,
+            ((named, hold, (exactly("yes"), exactly("no"))),),
+        ),
+        *faults.of_zone_host(inventory, host, unit),
     ]
 
 
@@ -158,6 +166,7 @@ def _of_gateway(inventory: Inventory) -> list[Program]:
             nginx.LOG_SINCE,
             ((access_log, NUMBER, NUMBER, exactly(str(MOST_LOG_BYTES))),),
         ),
+        *faults.of_gateway(inventory),
     ]
 
 
@@ -170,6 +179,7 @@ def _guard(inventory: Inventory, host: Host) -> Program:
         (name, exactly("acquire"), RUN, PERSON, SHORT),
         (name, exactly("strike"), epoch, ID),
         *((name, exactly(command), epoch) for command in ("renew", "undo", "release")),
+        (name, exactly("undo"), epoch, ID),
         (name, exactly("break"), RUN),
         (name, exactly("break"), RUN, exactly("forget")),
         *((name, exactly("register"), epoch, ID, *undo) for undo in _undos(inventory, host)),
@@ -197,7 +207,7 @@ def _undos(inventory: Inventory, host: Host) -> list[Variant]:
         urls = tuple(map(exactly, health_urls(inventory)))
         found.append((exactly("gateway.discard"), _staging(inventory)))
         found.append((exactly("gateway.restore"), exactly(gateway.config), SHA256, MODE, OWNER, SHA256, reload, *urls))
-    return found
+    return [*found, *faults.undos(inventory, host)] if found else []
 
 
 def _staging(inventory: Inventory, after: str = "") -> Argument:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import ast
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
 import drillctl
+from drillctl.faults import KINDS
 from drillctl.gateway import nginx_scripts
 from drillctl.guard import client
 from drillctl.hosts import process, transport
+from drillctl.inventory import InstalledFault
 from drillctl.privileges import registry
 
 if TYPE_CHECKING:
@@ -59,7 +61,9 @@ def eval_constant(module: str, node: ast.expr) -> str | None:
 
 
 def known(example: Inventory) -> set[str]:
-    return {program.source for host in example.hosts for program in registry.programs(example, host)}
+    """Return the texts of all programs of an estate that allows every fault."""
+    allowing = example.model_copy(update={"faults": get_args(InstalledFault)})
+    return {program.source for host in allowing.hosts for program in registry.programs(allowing, host)}
 
 
 def test_every_script_for_root_has_a_program(example: Inventory) -> None:
@@ -87,6 +91,15 @@ def test_a_script_without_a_program_would_be_found(example: Inventory, monkeypat
     monkeypatch.setattr(registry, "_of_zone_host", without_kill)
     with pytest.raises(AssertionError, match=r"drillctl\.hosts\.systemd"):
         test_every_script_for_root_has_a_program(example)
+
+
+def test_every_fault_can_be_allowed_but_those_that_need_nothing_or_anything() -> None:
+    assert {*get_args(InstalledFault), "kill", "stop", "command"} == set(KINDS)
+
+
+def test_a_fault_that_is_not_allowed_has_no_program(example: Inventory) -> None:
+    names = {program.name for host in example.hosts for program in registry.programs(example, host)}
+    assert not any(name.startswith("fault-") for name in names)
 
 
 def test_nothing_is_excused_that_has_a_program(example: Inventory) -> None:
