@@ -94,6 +94,7 @@ def of_zone_host(inventory: Inventory, host: Host, unit: str) -> list[Program]:
                     (*rest, (exactly("gateway"), exactly("clients")), exactly("0"), *gateways),
                     (_TABLE, NUMBER, verdicts, exactly("drillctl"), _SECONDS, _ADDRESS),
                 ),
+                checks='case $4$5 in drillctl0*) deny "a cut to drillctl must end by itself" ;; esac\n',
             ),
             Program("fault-packets-hits", "count the packets that were hit", packets.HITS, ((_TABLE, exactly("300")),)),
             Program("fault-packets-list", "show the drill's own filter", packets.LISTED, ((_TABLE,),)),

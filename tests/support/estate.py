@@ -130,6 +130,13 @@ class Estate:
             )
             assert done.returncode == 0, done.stderr
 
+    def by_sudo(self) -> Path:
+        """Return an inventory by which any command is run as root, as it must be for what only a playbook knows."""
+        for host in self.lab.hosts:
+            self.on(host.name, "echo 'drill ALL = (root) NOPASSWD: ALL' >/etc/sudoers.d/any")
+        Estate._installed_for_another = True
+        return self._written(lambda document: document["ssh"].update(privileges="sudo"))
+
     def start_servers(self) -> None:
         """Start both servers and wait until each is ready, without drillctl.
 
@@ -137,6 +144,8 @@ class Estate:
         """
         if Estate._installed_for_another:
             self.install(self.inventory)
+            for host in self.lab.hosts:
+                self.on(host.name, "rm -f /etc/sudoers.d/any")
             Estate._installed_for_another = False
         for host in ("zone-a-1", "zone-b-1"):
             self.on(host, "systemctl start inference")
@@ -153,6 +162,12 @@ class Estate:
 
     def changed_inventory(self, change: Callable[[dict[str, Any]], None]) -> Path:
         """Return a copy of the inventory after a change, with what it needs installed on the hosts."""
+        path = self._written(change)
+        Estate._installed_for_another = True
+        self.install(path)
+        return path
+
+    def _written(self, change: Callable[[dict[str, Any]], None]) -> Path:
         yaml = YAML(typ="safe")
         document = yaml.load(self.lab.inventory.read_text())
         for name in ("key", "known_hosts"):
@@ -161,8 +176,6 @@ class Estate:
         path = self.folder / "changed-inventory.yaml"
         with path.open("w") as file:
             yaml.dump(document, file)
-        Estate._installed_for_another = True
-        self.install(path)
         return path
 
     def changed_playbook(self, before: str, after: str) -> Path:
