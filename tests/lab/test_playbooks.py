@@ -179,7 +179,7 @@ def test_steps_of_the_users_own(estate: Estate) -> None:
         "  - {step: action, name: mark, command: {host: gateway, run: [touch, /run/marked], privileged: true},"
         " undo: [rm, -f, /run/marked]}\n"
     )
-    report = drill(estate, str(book(estate, "fault: kill", extra=extra)))
+    report = drill(estate, str(book(estate, "fault: kill", extra=extra)), inventory=estate.by_sudo())
     assert report["verdict"] == "passed", report["stderr"]
     steps = [step["name"] for step in report["steps"]]  # type: ignore[attr-defined]
     assert [name for name in steps if name in ("own page", "probe", "mark")] == ["own page", "probe", "mark"]
@@ -218,7 +218,7 @@ def test_a_switch_away_from_a_dead_zone_asks_nothing_of_it(estate: Estate) -> No
         assert estate.serving_zone() == "zone-b"
         assert any("out of reach" in what for what in done.report["not_proven"])
     finally:
-        estate.rescue("zone-a-1", "systemctl start ssh inference")
+        estate.on("zone-a-1", "systemctl start ssh inference")
     estate.start_servers()
     assert estate.run("switch", "zone-a", *where).code == 0
 

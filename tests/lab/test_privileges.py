@@ -32,6 +32,7 @@ TEST = f"""unshare -m sh -c 'mount -o bind "$1" "$2" && shift 2 && exec "$@"' sh
 ACTIVATE = (CONFIG, CANDIDATE, STAGING, "", SHA, SHA, PIDFILE, ERRORS, TEST, RELOAD)
 PUT = (CONFIG, STAGING, "644", "0:0", SHA, SHA, PIDFILE, ERRORS, RELOAD)
 RESTORE = (CONFIG, SHA, "644", "0:0", SHA, RELOAD, HEALTH)
+SLOW = ("0.01", "0.09", "1800")
 ZONE, GATEWAY = "zone-a-1", "gateway"
 
 
@@ -113,6 +114,39 @@ ATTEMPTS: dict[str, tuple[str, list[str]]] = {
         registered(GATEWAY, "gateway.restore", *changed(RESTORE, 7, "http://198.18.77.1/health")),
     ),
     "an undo with other bytes": (GATEWAY, registered(GATEWAY, "gateway.restore", *RESTORE)),
+    # By the programs of faults.
+    "another unit to hang": (ZONE, program("fault-hang", "systemd", "ssh.service", "8080")),
+    "a process to hang": (ZONE, program("fault-hang", "process", "/home/drill/pid", "8080")),
+    "another file to make": (
+        ZONE,
+        program("fault-slow", "systemd", "inference.service", "/etc/.drillctl-slow-run-1-zone-a-1", *SLOW),
+    ),
+    "a file to make that climbs": (
+        ZONE,
+        program("fault-slow", "systemd", "inference.service", "/tmp/.drillctl-slow-/../x-zone-a-1", *SLOW),
+    ),
+    "a drop-in of one's own": (
+        ZONE,
+        program("fault-restart", "inference.service", DROP_IN, "[Service]\nExecStartPre=+/bin/sh -c id\n"),
+    ),
+    "another model": (
+        ZONE,
+        program("fault-model", "/etc/shadow", "/etc/.drillctl-kept-shadow", "altered", "inference.service", DROP_IN),
+    ),
+    "another disk": (ZONE, program("fault-disk-full", "/.drillctl-filler")),
+    "another port to cut": (ZONE, program("fault-packets", "drillctl_x", "22", "drop", "clients", "0", "198.18.77.10")),
+    "a cut that lasts": (ZONE, program("fault-packets", "drillctl_x", "22", "drop", "drillctl", "0", "198.18.77.1")),
+    "a rule of one's own": (
+        ZONE,
+        program("fault-packets", "drillctl_x", "8080", "loss-5 accept; flush ruleset", "gateway", "0", "198.18.77.10"),
+    ),
+    "another table": (ZONE, program("fault-packets-list", "filter; flush ruleset")),
+    "an undo that moves another file": (
+        ZONE,
+        registered(ZONE, "file.put-back", "/etc/shadow", "/srv/model/.drillctl-kept-model.safetensors"),
+    ),
+    "an undo that removes another table": (ZONE, registered(ZONE, "filter.remove", "filter")),
+    "an undo that removes any file": (ZONE, registered(ZONE, "file.discard", "/etc/.drillctl-x")),
     # By the programs of the gateway.
     "another file to read": (GATEWAY, program("gateway-read", "/etc/shadow")),
     "a link in a folder of one's own to read": (
