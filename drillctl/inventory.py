@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     StringConstraints,
     model_validator,
 )
@@ -268,6 +269,13 @@ class GatePlan(Part):
     minimum_hours_between_drills: Annotated[float, Field(strict=True, gt=0, le=8760)] | None = None
 
 
+class HistoryPlan(Part):
+    """Where runs and samples are kept (docs/history.md), and for how many days samples are."""
+
+    url: SecretStr | None = None
+    keep_samples_days: Annotated[int, Field(strict=True, ge=1, le=36500)] = 180
+
+
 class Inventory(Part):
     """Everything that drillctl knows of an estate."""
 
@@ -281,6 +289,7 @@ class Inventory(Part):
     faults: tuple[InstalledFault, ...] = ()
     """The faults beside kill and stop whose programs are installed, with `privileges: installed`."""
     gates: GatePlan = GatePlan()
+    history: HistoryPlan = HistoryPlan()
 
     def zone(self, role: Role) -> Zone:
         """Return the zone of a role."""
