@@ -8,10 +8,19 @@ from __future__ import annotations
 import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 
 from drillctl import yamlfile
 from drillctl.errors import FileError
@@ -100,15 +109,35 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+Privileges = Literal["login", "sudo", "installed"]
+"""How what needs root is run: as the user who logs in; any command by `sudo -n`; or only programs that an administrator
+installed, by `sudo -n` (docs/privileges.md)."""
+
+
 class SshOptions(Part):
-    """How to log in. What is not given comes from ~/.ssh/config and the agent, as with `ssh` itself."""
+    """How to log in. What is not given comes from ~/.ssh/config and the agent, as with `ssh` itself.
+
+    `sudo: true` is the older way to say `privileges: sudo`.
+    """
 
     user: str | None = None
     key: Path | None = None
     known_hosts: Path | None = None
     port: Port | None = None
     sudo: bool = False
+    privileges: Privileges | None = None
     connect_timeout_seconds: Annotated[float, Field(strict=True, gt=0, le=120)] = 10.0
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.sudo and self.privileges not in {None, "sudo"}:
+            raise ValueError(f"`sudo: true` contradicts `privileges: {self.privileges}`; leave `sudo` out")
+        return self
+
+    @property
+    def by(self) -> Privileges:
+        """Return how what needs root is run."""
+        return self.privileges or ("sudo" if self.sudo else "login")
 
 
 class Host(Part):
@@ -249,6 +278,9 @@ class Haproxy(AnyGateway):
     program: AbsolutePath | Literal["haproxy"] = "haproxy"
 
 
+WITH_PROGRAMS: tuple[str, ...] = ("nginx", "nginx-passive")
+"""The kinds of gateways that drillctl drives by installed programs (docs/privileges.md)."""
+
 GatewayKind = Literal["nginx", "nginx-flag", "nginx-passive", "haproxy"]
 
 
@@ -268,6 +300,22 @@ class Waiver(Part):
 
     check: Literal["isolation", "environment"]
     reason: Annotated[str, StringConstraints(min_length=10)]
+
+
+InstalledFault = Literal[
+    "hang",
+    "slow",
+    "crash-loop",
+    "broken-dependency",
+    "gpu-lost",
+    "model",
+    "disk-full",
+    "partition",
+    "reject",
+    "loss",
+    "reboot",
+    "gateway-restart",
+]
 
 
 class Window(Part):
@@ -312,6 +360,8 @@ class Inventory(Part):
     gateway: Gateway
     ssh: SshOptions = SshOptions()
     waivers: tuple[Waiver, ...] = ()
+    faults: tuple[InstalledFault, ...] = ()
+    """The faults beside kill and stop whose programs are installed, with `privileges: installed`."""
     gates: GatePlan = GatePlan()
     history: HistoryPlan = HistoryPlan()
 
@@ -346,7 +396,10 @@ class Inventory(Part):
 
     def login(self, host: Host) -> SshOptions:
         """Return how to log in to a host: its own options over the inventory's."""
-        return self.ssh.model_copy(update=host.ssh.model_dump(exclude_unset=True))
+        own = host.ssh.model_dump(exclude_unset=True)
+        if "sudo" in own:
+            own.setdefault("privileges", None)
+        return self.ssh.model_copy(update=own)
 
     def environment_of(self, host: Host) -> dict[str, str]:
         """Return the environment of a host's server: what the role says, then service, zone and host over it."""
@@ -403,6 +456,20 @@ def contradictions(inventory: Inventory) -> list[tuple[yamlfile.Location, str]]:
         for location, host in _located_hosts(inventory):
             if location[0] == "zones" and not (host.pidfile or start.pidfile):
                 found.append((location, f"`{host.name}` needs a `pidfile`, here or in service.start"))
+    for location, host in _located_hosts(inventory):
+        login = inventory.login(host)
+        if login.by == "installed" and login.user in {None, "root"}:
+            what = (
+                "needs `user`: who logs in" if login.user is None else "is for a user of drillctl's own, not for root"
+            )
+            found.append(
+                (("ssh",) if host.ssh == SshOptions() else (*location, "ssh"), f"`privileges: installed` {what}")
+            )
+    kind = inventory.gateway.kind
+    for place, host in enumerate(inventory.gateway.hosts):
+        if inventory.login(host).by == "installed" and kind not in WITH_PROGRAMS:
+            said = f"there are no programs to install for gateways of kind `{kind}` yet; use `privileges: sudo` there"
+            found.append((("gateway", "hosts", place), said))
     if not urlsplit(inventory.gateway.url).hostname:
         found.append((("gateway", "url"), "the URL names no host"))
     gateway = inventory.gateway

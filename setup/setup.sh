@@ -11,7 +11,7 @@ STAMP=.venv/drillctl-setup
 POLICY=/usr/sbin/policy-rc.d
 # program:package, the same as in drillctl/lab/ground.py
 LAB_PROGRAMS="systemd-nspawn:systemd-container sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client
-nginx:nginx haproxy:haproxy ip:iproute2 nft:nftables unshare:util-linux nsenter:util-linux"
+nginx:nginx haproxy:haproxy ip:iproute2 nft:nftables unshare:util-linux nsenter:util-linux sudo:sudo"
 # What tests need besides: the server of a shared history, which they start by themselves.
 TEST_PROGRAMS="pg_ctlcluster:postgresql"
 

@@ -107,17 +107,35 @@ def ssh(
     host: Annotated[str, typer.Argument(help="gateway, zone-a-1 or zone-b-1")],
     command: Annotated[list[str] | None, typer.Argument(help="Command to run; a shell without one.")] = None,
 ) -> None:
-    """Log in to a host, or run a command on it: drillctl lab ssh zone-a-1 -- systemctl status inference."""
+    """Log in to a host as drillctl does, or run a command on it: drillctl lab ssh zone-a-1 -- uptime."""
+    argv = _current().ssh_command(host, _words(command))
+    os.execv(argv[0], argv)  # noqa: S606 - ssh takes this process's terminal, streams and exit code
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def root(
+    host: Annotated[str, typer.Argument(help="gateway, zone-a-1 or zone-b-1")],
+    command: Annotated[list[str] | None, typer.Argument(help="Command to run; a shell without one.")] = None,
+) -> None:
+    """Be root on a host, which is not possible by SSH: drillctl lab root zone-a-1 -- systemctl restart inference."""
+    argv = _current().root_command(host, _words(command))
+    os.execv(argv[0], argv)  # noqa: S606 - it takes this process's terminal, streams and exit code
+
+
+def _current() -> Lab:
+    """Return the lab that is up. Raises NotStarted when there is none."""
     from drillctl import lab
     from drillctl.errors import NotStarted
 
     made = lab.current()
     if made is None:
         raise NotStarted("there is no lab", hint="`drillctl lab up` makes one")
-    # One word is a line for the host's shell, as with ssh itself; several are one command, each word as it is.
-    words = ["sh", "-c", command[0]] if command and len(command) == 1 else command or []
-    argv = made.ssh_command(host, words)
-    os.execv(argv[0], argv)  # noqa: S606 - ssh takes this process's terminal, streams and exit code
+    return made
+
+
+def _words(command: list[str] | None) -> list[str]:
+    """Return the words to run: one word is a line for the host's shell, as with ssh itself; several are one command."""
+    return ["sh", "-c", command[0]] if command and len(command) == 1 else command or []
 
 
 def _describe(made: Lab, answers: dict[str, bool] | None = None) -> None:

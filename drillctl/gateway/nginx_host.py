@@ -67,6 +67,12 @@ class NginxHost:
             raise self._error(f"{self._options.config}: {error.message}", hint=error.hint) from None
         digest = hashlib.sha256(content).hexdigest()
         path = resolved.decode("utf-8", "surrogateescape")
+        if self._transport.installed is not None and path != self._options.config:
+            raise self._error(
+                f"{self._options.config} leads to {path}, and the programs installed here know only the former",
+                hint=f"set `gateway.config` to {path}, then install them again (`drillctl privileges --help`)",
+                state="nothing was changed",
+            )
         return HostConfig(self.name, self._options.config, path, content, digest, int(mode, 8), owner, servers)
 
     def test(self) -> str:
@@ -78,8 +84,10 @@ class NginxHost:
 
     def places(self) -> tuple[str, ...]:
         """Return the paths that `stage` will make: its folder, and the main config of the test tree."""
-        main = self._files_read()[0].path
-        return join(dirname(self.read().resolved), self._mark), join(dirname(main), f"{self._mark}.conf")
+        folder = join(dirname(self.read().resolved), self._mark)
+        if self._transport.installed is not None:
+            return (folder,)
+        return folder, join(dirname(self._files_read()[0].path), f"{self._mark}.conf")
 
     def stage(self, zone: str, enable: Collection[str], disable: Collection[str]) -> StagedHost:
         """Stage a candidate that serves `enable` and not `disable`, and test it in the live file's place.
@@ -103,18 +111,29 @@ class NginxHost:
         test_root = ""
         try:
             read = self._files_read()
-            resolved = self._resolve([file.path for file in read])
-            self._check_live(config, read, resolved)
-            tree = build_tree(
-                read, resolved, live=config.resolved, candidate=candidate, content=content, root=f"{self._mark}.conf"
-            )
-            test_root = tree.root
-            self._script(scripts.PREPARE, config.resolved, folder, self._options.pidfile)
-            self._write(candidate, config.resolved, content)
-            for path, copy in tree.files.items():
-                self._write(path, tree.copy_of[path], copy)
-            tested = self._test("-c", tree.root, "-T")
-            self._check_test(tested, tree.expected, candidate if candidate in tree.expected else tree.root, content)
+            if self._transport.installed is None:
+                resolved = self._resolve([file.path for file in read])
+                self._check_live(config, read, resolved)
+                tree = build_tree(
+                    read,
+                    resolved,
+                    live=config.resolved,
+                    candidate=candidate,
+                    content=content,
+                    root=f"{self._mark}.conf",
+                )
+                test_root = tree.root
+                self._script(scripts.PREPARE, config.resolved, folder, self._options.pidfile)
+                self._write(candidate, config.resolved, content)
+                for path, copy in tree.files.items():
+                    self._write(path, tree.copy_of[path], copy)
+                tested = self._test("-c", tree.root, "-T")
+                seen_at = candidate if candidate in tree.expected else tree.root
+                self._check_test(tested, tree.expected, seen_at, content)
+            else:
+                self._script(scripts.PREPARE, config.resolved, folder, self._options.pidfile)
+                self._write(candidate, config.resolved, content)
+                tested = self._test_in_place(candidate, config, read, content)
         except BaseException:
             with contextlib.suppress(HostError):  # what went wrong first is what matters
                 self._discard(folder, test_root)
@@ -145,7 +164,11 @@ class NginxHost:
             staged.sha256,
             self._options.pidfile,
             self._options.error_log,
-            shlex.join([*self._options.test, "-c", staged.test_root]),
+            shlex.join(
+                [*self._options.test, "-c", staged.test_root]
+                if staged.test_root
+                else in_place(staged.candidate, staged.live, self._options.test)
+            ),
             self._reload,
         )
 
@@ -304,6 +327,30 @@ class NginxHost:
                 hint="did someone change nginx's files at this moment? try again",
             )
 
+    def _test_in_place(
+        self, candidate: str, config: HostConfig, before: Sequence[ReadFile], content: bytes
+    ) -> Completed:
+        """Test a candidate where nginx sees it in the live file's place. Raises GatewayError when it is refused."""
+        words = (candidate, config.resolved, *self._options.test, "-T")
+        done = self._script_as_it_ends(scripts.IN_PLACE, *words, timeout=TEST_TIMEOUT)
+        if done.exit_code != 0:
+            raise self._error(
+                f"nginx does not accept the candidate: {_said(done)}",
+                state="nothing was changed; the live config serves",
+            )
+        read = parse_dump(done.stdout)
+        changed = [(was, now) for was, now in zip(before, read, strict=False) if was != now]
+        same_files = [file.path for file in before] == [file.path for file in read]
+        if not (same_files and changed and all((was.content, now.content) == (config.content, content)
+                                               for was, now in changed)):  # fmt: skip
+            files = ", ".join(file.path for file in before[:8]) + (", …" if len(before) > 8 else "")
+            raise self._error(
+                f"the test of the candidate did not read it in the place of {config.resolved}; nginx reads {files}",
+                state="nothing was changed",
+                hint="set `gateway.config` to the file that holds the upstream, as nginx itself sees it",
+            )
+        return done
+
     def _test(self, *options: str) -> Completed:
         return self._transport.run([*self._options.test, *options], timeout=TEST_TIMEOUT, check=False, privileged=True)
 
@@ -347,10 +394,13 @@ class NginxHost:
             switch_seconds=_seconds(end) - _seconds(start),
         )
 
-    def _script(self, source: str, *arguments: str, stdin: bytes = b"", timeout: float = TEST_TIMEOUT) -> Completed:
-        done = self._transport.script(
+    def _script_as_it_ends(self, source: str, *arguments: str, stdin: bytes = b"", timeout: float) -> Completed:
+        return self._transport.script(
             "a program on the host", source, *arguments, stdin=stdin, timeout=timeout, check=False, privileged=True
         )
+
+    def _script(self, source: str, *arguments: str, stdin: bytes = b"", timeout: float = TEST_TIMEOUT) -> Completed:
+        done = self._script_as_it_ends(source, *arguments, stdin=stdin, timeout=timeout)
         if done.exit_code == _REFUSED:
             raise self._error(_refusal(done), state="nothing was changed")
         if done.exit_code != 0:
@@ -359,6 +409,11 @@ class NginxHost:
 
     def _error(self, message: str, *, hint: str | None = None, state: str | None = None) -> GatewayError:
         return GatewayError(message, host=self.name, hint=hint, state=state)
+
+
+def in_place(candidate: str, live: str, test: Sequence[str]) -> list[str]:
+    """Return the command that tests a candidate where nginx sees it in the live file's place."""
+    return ["unshare", "-m", "sh", "-c", scripts.IN_PLACE_STEPS, "sh", candidate, live, *test]
 
 
 def _sections(output: bytes) -> dict[str, str]:

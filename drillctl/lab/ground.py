@@ -21,6 +21,7 @@ PACKAGES = {
     "nft": "nftables",
     "unshare": "util-linux",
     "nsenter": "util-linux",
+    "sudo": "sudo",
 }
 """The package of Debian and Ubuntu that each program comes from."""
 

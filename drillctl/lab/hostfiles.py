@@ -23,6 +23,10 @@ PREFIX = 24
 ADDRESSES = {GATEWAY: f"{NETWORK}.10", **{zone.host: f"{NETWORK}.{11 + n}" for n, zone in enumerate(ZONES)}}
 
 MODEL_FOLDER = "srv/model"
+USER = "drill"
+"""Whom drillctl logs in as on a machine: nobody that may do more than the programs installed for it."""
+UID = 2950
+HOME = f"home/{USER}"
 SERVICE_UNIT = "inference.service"
 CONFIG = "/etc/nginx/conf.d/recognition.conf"
 HAPROXY_FOLDER = "/etc/haproxy"
@@ -36,12 +40,16 @@ CLEARED = (
     "etc/systemd/system-generators",
     "etc/systemd/journald.conf.d",
     "etc/ssh",
+    "etc/sudoers.d",
     "etc/nginx/conf.d",
     "etc/nginx/sites-enabled",
     "etc/nginx/modules-enabled",
     "var/log/journal",
     "var/log/nginx",
     "var/lib/systemd/timers",
+    "usr/local/libexec/drillctl",
+    "var/lib/drillctl",
+    HOME,
     MODEL_FOLDER,
 )
 """Folders that start empty: what the machine below has there is not seen."""
@@ -127,6 +135,30 @@ SystemCallErrorNumber=EPERM
 """What confines a server: the lines of `deploy/inference.service`, which says why. Drills prove that it serves."""
 
 
+SUDOERS = """\
+Defaults env_reset
+Defaults secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+root ALL = (ALL:ALL) ALL
+@includedir /etc/sudoers.d
+"""
+"""/etc/sudoers as Debian ships it, but for its group of administrators: nobody is in it here."""
+
+SSH_WITHOUT = (
+    "X11Forwarding no",
+    "AllowAgentForwarding no",
+    "AllowStreamLocalForwarding no",
+    "PermitTunnel no",
+)
+"""What drillctl needs of an sshd is a login by key, commands, and TCP forwarding; none of these."""
+
+PAM_OF_SUDO = """\
+auth required pam_deny.so
+account required pam_permit.so
+session required pam_permit.so
+"""
+"""There are no passwords, and what the machine below asks for at each sudo (a directory, say) is not there."""
+
+
 @dataclass(frozen=True)
 class HostFiles:
     """Files by path (without the leading slash) with content and mode, and symbolic links with their targets."""
@@ -145,6 +177,7 @@ class Below:
     nginx_user: str
     shell: str
     passwd: str
+    group: str
     shadow: str
     sshd_config: str
 
@@ -160,8 +193,12 @@ def files_of(
     sha256: str,
     below: Below,
     gateway: Gateway,
+    privileges: Mapping[str, tuple[str, int]],
 ) -> HostFiles:
-    """Return what makes a copy of the machine below into a host of the lab."""
+    """Return what makes a copy of the machine below into a host of the lab.
+
+    `privileges` are the files, by path, that let the lab's user do what drillctl needs root for.
+    """
     sshd = "ssh.service" if "ssh.service" in below.units else "sshd.service"
     enabled = [sshd, "systemd-networkd.service"]
     files: dict[str, tuple[bytes, int]] = {
@@ -170,15 +207,19 @@ def files_of(
         "etc/hosts": (_hosts(host).encode(), 0o644),
         "etc/fstab": (b"", 0o644),
         "etc/passwd": (_passwd(below.passwd, below.shell).encode(), 0o644),
-        "etc/shadow": (_shadow(below.shadow).encode(), 0o640),
+        "etc/group": (_with_line(below.group, f"{USER}:x:{UID}:").encode(), 0o644),
+        "etc/shadow": (_shadow(_with_line(below.shadow, f"{USER}:*:19000:0:99999:7:::")).encode(), 0o640),
+        "etc/sudoers": (SUDOERS.encode(), 0o440),
+        "etc/pam.d/sudo": (PAM_OF_SUDO.encode(), 0o644),
         "etc/ssh/sshd_config": (below.sshd_config.encode(), 0o644),
         "etc/ssh/ssh_host_ed25519_key": (key.private, 0o600),
         "etc/ssh/ssh_host_ed25519_key.pub": (key.public, 0o644),
-        "etc/ssh/authorized_keys/root": (login.public, 0o644),
+        f"etc/ssh/authorized_keys/{USER}": (login.public, 0o644),
         "etc/systemd/journald.conf": (b"[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\n", 0o644),
         "etc/systemd/network/10-lab.network": (_network(ADDRESSES[host]).encode(), 0o644),
         "var/log/journal/.keep": (b"", 0o644),
     }
+    files |= {path.removeprefix("/"): (text.encode(), mode) for path, (text, mode) in privileges.items()}
     if host == GATEWAY:
         enabled.append("haproxy.service" if isinstance(gateway, Haproxy) else "nginx.service")
         files |= _gateway_files(gateway, below)
@@ -282,13 +323,19 @@ def _network(address: str) -> str:
 
 
 def _passwd(below: str, shell: str) -> str:
-    """Return /etc/passwd with the shell that every system has for root, whatever its owner prefers."""
+    """Return /etc/passwd with the lab's user, and for root the shell that every system has."""
     root = f"root:x:0:0:root:/root:{shell}"
     lines = (root if line.startswith("root:") else line for line in below.splitlines())
-    return "\n".join(lines) + "\n"
+    return _with_line("\n".join(lines), f"{USER}:x:{UID}:{UID}:drillctl:/{HOME}:/bin/sh")
+
+
+def _with_line(file: str, entry: str) -> str:
+    """Return a file of entries that begin with a name, with one entry more, in place of another of that name."""
+    name = entry.partition(":")[0] + ":"
+    return "\n".join([*(line for line in file.splitlines() if not line.startswith(name)), entry]) + "\n"
 
 
 def _shadow(below: str) -> str:
-    """Return /etc/shadow with no password but with an unlocked root: without PAM, sshd refuses a locked account."""
+    """Return /etc/shadow with no password but with unlocked users: without PAM, sshd refuses a locked account."""
     entries = [line.split(":") for line in below.splitlines() if line.count(":") >= 8]
     return "".join(":".join([entry[0], "*", "19000", "0", "99999", "7", "", "", ""]) + "\n" for entry in entries)

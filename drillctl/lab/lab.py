@@ -69,11 +69,29 @@ class Lab:
 
         Raises UsageError for a host that the lab does not have.
         """
+        self._known(host)
+        ssh = [ground.required("ssh"), "-F", str(self.folder / SSH_CONFIG), host]
+        return [*ssh, "--", shlex.join(argv)] if argv else ssh
+
+    def root_command(self, host: str, argv: Sequence[str] = ()) -> list[str]:
+        """Return the words that run a command on a host as its root, or a shell without one; not by SSH.
+
+        Nobody logs in to a machine as root: this goes in from the machine below. A host that is processes belongs to
+        the user of the lab, who is all the root that it has. Raises UsageError for a host that the lab does not have,
+        NotStarted for a machine that is down.
+        """
+        self._known(host)
+        if self.driver == "process":
+            return self.ssh_command(host, argv)
+        leader = machines.leader(place.ledger(), host)
+        if leader is None:
+            raise NotStarted("the machine does not run", host=host, hint="`drillctl lab down`, then `drillctl lab up`")
+        return machines.enter(leader, argv)
+
+    def _known(self, host: str) -> None:
         names = [known.name for known in self.hosts]
         if host not in names:
             raise UsageError(f"the lab has no host `{host}`", hint=f"its hosts are {', '.join(names)}")
-        ssh = [ground.required("ssh"), "-F", str(self.folder / SSH_CONFIG), host]
-        return [*ssh, "--", shlex.join(argv)] if argv else ssh
 
 
 def current() -> Lab | None:

@@ -29,8 +29,8 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
         "ssh:\n",
         "shh:\n",
         [
-            "31:1: unknown key `shh`; did you mean `ssh`? Allowed here: environment, gates, gateway, history, name, "
-            "service, ssh, waivers, zones"
+            "31:1: unknown key `shh`; did you mean `ssh`? Allowed here: environment, faults, gates, gateway, history, "
+            "name, service, ssh, waivers, zones"
         ],
     ),
     (
@@ -304,6 +304,43 @@ def test_what_a_host_says_goes_before_what_all_say(tmp_path: Path, process_text:
     login = found.login(host)
     assert (login.user, login.sudo) == ("root", True)
     assert found.login(found.hosts[0]).user == "drill"
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "there", "by"),
+    [
+        ("", "{}", "login"),
+        ("  sudo: true\n", "{}", "sudo"),
+        ("  privileges: sudo\n", "{}", "sudo"),
+        ("  privileges: installed\n", "{}", "installed"),
+        ("  privileges: installed\n", "{sudo: true}", "sudo"),
+        ("  privileges: installed\n", "{sudo: false}", "login"),
+        ("  privileges: installed\n", "{privileges: login}", "login"),
+        ("  sudo: true\n", "{privileges: installed}", "installed"),
+        ("  privileges: sudo\n  sudo: true\n", "{}", "sudo"),
+    ],
+)
+def test_how_what_needs_root_is_run(tmp_path: Path, inventory_text: str, everywhere: str, there: str, by: str) -> None:
+    file = tmp_path / "inventory.yaml"
+    file.write_text(inventory_text.replace(AT_B, f"{AT_B}        ssh: {there}\n") + everywhere)
+    found = inventories.load(file)
+    assert found.login(found.zone("standby").hosts[0]).by == by
+
+
+@pytest.mark.parametrize("user", ["user: root", "port: 22"])
+def test_installed_programs_are_for_a_user_of_their_own(tmp_path: Path, inventory_text: str, user: str) -> None:
+    file = tmp_path / "inventory.yaml"
+    file.write_text(inventory_text.replace("user: drill", user) + "  privileges: installed\n")
+    with pytest.raises(FileError, match=r"`privileges: installed` (needs `user`|is for a user)") as refused:
+        inventories.load(file)
+    assert refused.value.problems[0].startswith(f"{file}:31:")
+
+
+def test_two_ways_at_once_are_refused(tmp_path: Path, inventory_text: str) -> None:
+    file = tmp_path / "inventory.yaml"
+    file.write_text(inventory_text + "  sudo: true\n  privileges: installed\n")
+    with pytest.raises(FileError, match="`sudo: true` contradicts `privileges: installed`; leave `sudo` out"):
+        inventories.load(file)
 
 
 def test_paths_of_keys_are_relative_to_the_file(tmp_path: Path, inventory_text: str) -> None:

@@ -27,8 +27,10 @@ BELOW = Below(
     shell="/bin/bash",
     passwd="root:x:0:0:root:/root:/usr/bin/fish\nana:x:1000:1000::/home/ana:/bin/bash\n",
     shadow="root:!$6$salt$hash:19000:0:99999:7:::\nana:$6$other$hash:19000:0:99999:7:::\n",
+    group="root:x:0:\ndrill:x:7:ana\n",
     sshd_config="UsePAM no\n",
 )
+DRILL = "drill:x:2950:2950:drillctl:/home/drill:/bin/sh"
 GATEWAY = estate.gateway(
     "nginx",
     hosts=(Host(name="gateway", address=hostfiles.ADDRESSES["gateway"]),),
@@ -50,25 +52,35 @@ def files_of(host: str, gateway: Gateway = GATEWAY) -> HostFiles:
         sha256="ab" * 32,
         below=BELOW,
         gateway=gateway,
+        privileges={"/etc/sudoers.d/drillctl": ("drill ALL = (root) NOPASSWD: DRILLCTL\n", 0o440)},
     )
 
 
 def test_a_host_holds_its_own_key_and_only_the_public_part_of_the_login_key() -> None:
     files = files_of("zone-a-1").files
     assert files["etc/ssh/ssh_host_ed25519_key"] == (b"host private", 0o600)
-    assert files["etc/ssh/authorized_keys/root"] == (b"login public", 0o644)
+    assert files["etc/ssh/authorized_keys/drill"] == (b"login public", 0o644)
+    assert "etc/ssh/authorized_keys/root" not in files
     assert not any(b"login private" in content for content, _ in files.values())
 
 
 def test_no_password_of_the_machine_below_reaches_a_host() -> None:
     shadow = files_of("gateway").files["etc/shadow"][0].decode()
     assert "hash" not in shadow
-    assert [line.split(":")[:2] for line in shadow.splitlines()] == [["root", "*"], ["ana", "*"]]
+    assert [line.split(":")[:2] for line in shadow.splitlines()] == [["root", "*"], ["ana", "*"], ["drill", "*"]]
 
 
 def test_root_gets_a_shell_that_is_there_whatever_its_owner_prefers() -> None:
     passwd = files_of("gateway").files["etc/passwd"][0].decode().splitlines()
-    assert passwd == ["root:x:0:0:root:/root:/bin/bash", "ana:x:1000:1000::/home/ana:/bin/bash"]
+    assert passwd == ["root:x:0:0:root:/root:/bin/bash", "ana:x:1000:1000::/home/ana:/bin/bash", DRILL]
+
+
+def test_drillctl_gets_a_user_with_what_it_may_do_and_no_other_privilege() -> None:
+    files = files_of("zone-a-1").files
+    assert files["etc/group"][0].decode() == "root:x:0:\ndrill:x:2950:\n"
+    assert files["etc/sudoers.d/drillctl"] == (b"drill ALL = (root) NOPASSWD: DRILLCTL\n", 0o440)
+    assert "drill" not in files["etc/sudoers"][0].decode()
+    assert "etc/sudoers.d" in hostfiles.CLEARED
 
 
 def test_only_the_gateway_starts_nginx_and_no_host_starts_the_server() -> None:
