@@ -39,6 +39,7 @@ GatewayUrl = Annotated[str, matching(r"https?://[^\s/?#@]+/?", "a URL such as ht
 UpstreamName = Annotated[str, matching(r"[A-Za-z0-9_.-]+", "the name of an nginx upstream")]
 VariableName = Annotated[str, matching(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name")]
 Line = Annotated[str, matching(r"[^\x00\n]*", "a value of one line")]
+Person = Annotated[str, matching(r"[^\x00-\x1f]{1,200}", "a name of one line, at most 200 characters")]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Role = Literal["primary", "standby"]
 Environment = dict[VariableName, Line]
@@ -156,7 +157,7 @@ class Waiver(Part):
 
 
 class Inventory(Part):
-    """Everything that drillctl knows of an estate."""
+    """Everything that drillctl knows of an estate; `approver` and `participants` are for the report of a drill."""
 
     name: Name
     environment: Literal["lab", "staging", "production"] = "staging"
@@ -165,6 +166,8 @@ class Inventory(Part):
     gateway: Gateway
     ssh: SshOptions = SshOptions()
     waivers: tuple[Waiver, ...] = ()
+    approver: Person | None = None
+    participants: tuple[Person, ...] = ()
 
     def zone(self, role: Role) -> Zone:
         """Return the zone of a role."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from drillctl.cli.estate import InventoryOption, LabOption, inventory_path, only
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from drillctl.cli.progress import Progress
     from drillctl.inventory import Inventory
     from drillctl.playbook import Playbook
     from drillctl.report.model import Report
+    from drillctl.run import People
 
 
 def run(
@@ -28,9 +31,12 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before anything is changed.")] = False,
     plan_only: Annotated[bool, typer.Option("--plan", help="Show the plan and stop; touches no host.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")] = False,
+    approver: Annotated[str | None, typer.Option(help="Who approved the drill, for the report.")] = None,
+    participant: Annotated[list[str] | None, typer.Option(help="Who takes part; may be given again.")] = None,
 ) -> None:
     """Drill: break the primary for real, switch, measure, prove, and put everything back."""
     from drillctl import playbook as books
+    from drillctl.run import People
 
     only_one(inventory, lab)
     file = books.find(playbook)
@@ -40,7 +46,8 @@ def run(
         if plan_only:
             return
         _agree(estate, yes)
-        report = drill(estate, book, Sources(path.absolute(), file.absolute()), cannot_prove)
+        people = People(approver or estate.approver, tuple(participant or estate.participants), _operator())
+        report = drill(estate, book, Sources(path.absolute(), file.absolute()), cannot_prove, people)
         if as_json:
             sys.stdout.write(report.model_dump_json(indent=2) + "\n")
         else:
@@ -48,6 +55,9 @@ def run(
             from drillctl.report.terminal import render
 
             render(report, out())
+            page = Path(report.folder) / "report.html"
+            if page.is_file():
+                out().print(f"report: {page}", soft_wrap=True, markup=False)
     raise typer.Exit(report.exit_code)
 
 
@@ -59,13 +69,20 @@ class Sources:
     playbook: Path
 
 
-def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tuple[str, ...] = ()) -> Report:
+def drill(
+    estate: Inventory,
+    book: Playbook,
+    sources: Sources,
+    cannot_prove: tuple[str, ...] = (),
+    people: People | None = None,
+) -> Report:
     """Carry out a playbook, store its journal and report in the run's folder, and return the report."""
     from drillctl import drill as drills
     from drillctl.cli.console import err
     from drillctl.cli.progress import Progress
     from drillctl.interrupt import Interrupt
     from drillctl.journal import Journal, new_run, utc_now
+    from drillctl.report.keep import keep
     from drillctl.report.model import make_report
     from drillctl.run import Run
 
@@ -77,6 +94,7 @@ def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tup
     journal.record("run", run_id=run_id, playbook_file=str(sources.playbook), inventory_file=str(sources.inventory))
     last_words = f"`drillctl recover {run_id}` puts everything back."
     try:
+        _keep_sources(folder, estate, book, progress)
         with Interrupt(last_words=last_words) as interrupt:
             one = Run(
                 run_id=run_id,
@@ -87,18 +105,37 @@ def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tup
                 interrupt=interrupt,
                 watcher=progress,
             )
+            one.people = people or one.people
             one.findings.not_proven += [what for what in cannot_prove if estate.waived(what) is None]
             ending = drills.carry_out(one)
         report = make_report(one, ending, started_at, utc_now(), time.monotonic() - began)
         journal.record("verdict", verdict=report.verdict, exit_code=report.exit_code)
-        try:
-            (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            progress.note(f"report.json could not be written: {error.strerror}")
+        keep(one, report, progress.note)
     finally:
         progress.close()
         journal.close()
     return report
+
+
+def _keep_sources(folder: Path, estate: Inventory, book: Playbook, progress: Progress) -> None:
+    from drillctl.report import stored
+
+    try:
+        stored.keep_sources(folder, estate, book)
+    except OSError as error:
+        progress.note(f"inventory and playbook could not be kept for the report: {error.strerror}")
+
+
+def _operator() -> str:
+    """Return the account that runs drillctl, and where."""
+    import getpass
+    import platform
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user id that has no name
+        user = str(os.getuid())
+    return f"{user}@{platform.node()}"
 
 
 @contextlib.contextmanager

@@ -28,7 +28,9 @@ def carry_out(run: Run, step: VerifyStep) -> None:
     with run.step("verify") as done:
         mark = gateway.access_mark()
         observe(run, zone.name)
-        result = golden.equality(run, golden.through_gateway(run, zone.name))
+        answered = golden.through_gateway(run, zone.name)
+        run.findings.answers[step.zone] = answered
+        result = golden.equality(run, answered)
         if step.zone == "standby":
             run.findings.standby_serving = result
             prove_still_dead(run)

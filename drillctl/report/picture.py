@@ -1,0 +1,424 @@
+"""The timeline of a run as pictures: the whole run, and the outage close up (pure).
+
+Plain SVG. Each is drawn twice, wide and narrow, because text that shrinks with a picture cannot be read on a telephone.
+Colours are classes, never values, so that the page decides them for light, dark and paper; shapes differ as well.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import svg
+
+from drillctl.report.bins import bins_of
+from drillctl.report.scale import Linear, around, duration
+from drillctl.traffic.outage import UNNAMED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from drillctl.report.bins import Bin
+    from drillctl.report.model import Report
+    from drillctl.report.scale import Logarithmic
+    from drillctl.traffic.probe import Probe
+
+WIDE, NARROW = 1040, 350
+"""Widths that are drawn, in CSS pixels."""
+
+MOST_MARKS = 1500
+"""Requests that are drawn one by one; more are put together in bins."""
+
+SMALLEST = 3.0
+"""Pixels that a failed request is drawn high at least, however many good ones are in its bin."""
+
+_LINE = 15
+_LETTER = 6.3
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture in both widths, as SVG text, and what it shows in words for those who cannot see it."""
+
+    wide: str
+    narrow: str
+    words: str
+
+
+class _Sheet:
+    """What is drawn so far, and where the next thing goes."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.left = 46 if width > NARROW else 40
+        self.right = width - 8
+        self.y = 2.0
+        self.elements: list[svg.Element] = []
+
+    @property
+    def wide(self) -> bool:
+        return self.width > NARROW
+
+    def text(self, x: float, y: float, text: str, *classes: str, anchor: str = "start") -> None:
+        # The library writes text as it is given.
+        self.elements.append(
+            svg.Text(x=_r(x), y=_r(y), text=html.escape(text, quote=False), class_=[*classes, f"a-{anchor}"])
+        )
+
+    def rect(self, x: float, y: float, width: float, height: float, *classes: str) -> None:
+        self.elements.append(
+            svg.Rect(x=_r(x), y=_r(y), width=_r(max(0.0, width)), height=_r(height), class_=[*classes])
+        )
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, *classes: str) -> None:
+        self.elements.append(svg.Line(x1=_r(x1), y1=_r(y1), x2=_r(x2), y2=_r(y2), class_=[*classes]))
+
+    def path(self, parts: Iterable[str], *classes: str) -> None:
+        d = "".join(parts)
+        if d:
+            self.elements.append(_RawPath(d, classes))
+
+    def title(self, text: str) -> None:
+        self.text(self.left, self.y + 11, text, "title")
+        self.y += _LINE + 3
+
+    def done(self, words: str) -> str:
+        root = svg.SVG(
+            viewBox=svg.ViewBoxSpec(0, 0, self.width, int(self.y) + 2),
+            class_=["picture", "wide" if self.wide else "narrow"],
+            extra={"role": "img", "aria-label": html.escape(words)},
+            elements=self.elements,
+        )
+        return root.as_str()
+
+
+class _RawPath(svg.Path):
+    """A path whose commands are text already: thousands of them, without an object for each."""
+
+    def __init__(self, d: str, classes: Sequence[str]) -> None:
+        super().__init__(class_=[*classes])
+        self._d = d
+
+    def as_str(self) -> str:
+        return f'<path class="{" ".join(self.class_ or ())}" d="{self._d}"/>'
+
+
+def _r(value: float) -> float:
+    return round(value, 1)
+
+
+def _n(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def whole_run(report: Report, probes: Sequence[Probe]) -> Drawing | None:
+    """Draw all requests of a run; None without any."""
+    if not probes:
+        return None
+    clock = report.timeline.clock or probes[0].scheduled
+    since, until = probes[0].scheduled, max(probe.scheduled for probe in probes)
+    until = max(until, since + 0.001)
+    words = _in_words(report)
+    drawn: list[str] = []
+    for width in (WIDE, NARROW):
+        sheet = _Sheet(width)
+        x = Linear(since - clock, until - clock, sheet.left, sheet.right)
+        number = int(min((sheet.right - sheet.left) / 2, max(20, len(probes) / 8)))
+        bins = bins_of(probes, since, until, number)
+        _outage_label(sheet, report, x)
+        top = sheet.y
+        _phases(sheet, report, x)
+        _requests(sheet, report, bins, clock, x)
+        _latency(sheet, bins, clock, x, report.context.scope.slow_seconds)
+        _shade(sheet, report, x, top)
+        _time_axis(sheet, x, report)
+        drawn.append(sheet.done(words))
+    return Drawing(drawn[0], drawn[1], words)
+
+
+def close_up(report: Report, probes: Sequence[Probe]) -> Drawing | None:
+    """Draw the requests around the outage, one mark each; None without an outage or a fault."""
+    line = report.timeline
+    clock, fault = line.clock, line.fault_began
+    if clock is None or fault is None or not probes:
+        return None
+    end = max(t for t in (fault, line.first_good, line.active, line.detected) if t is not None)
+    if line.first_failed is not None and line.first_good is None:
+        end = max(end, line.restore_began or probes[-1].scheduled - clock)
+    pad = max(0.3, (end - fault) * 0.35)
+    since, until = fault - pad, end + pad
+    near = [probe for probe in probes if since <= probe.scheduled - clock <= until]
+    if not near:
+        return None
+    words = f"The requests around the fault, from {since:.1f} s to {until:.1f} s. {_in_words(report)}"
+    drawn: list[str] = []
+    for width in (WIDE, NARROW):
+        sheet = _Sheet(width)
+        x = Linear(since, until, sheet.left, sheet.right)
+        top, labelled = _moments(sheet, report, x)
+        if len(near) <= MOST_MARKS:
+            sheet.title("each request: when it was due, and how long its answer took")
+            _marks(sheet, report, near, clock, x)
+        else:
+            bins = bins_of(near, since + clock, until + clock, int((sheet.right - sheet.left) / 3))
+            _requests(sheet, report, bins, clock, x)
+            _latency(sheet, bins, clock, x, 0)
+        bottom = sheet.y
+        for at in labelled:
+            sheet.line(x(at), top, x(at), bottom, "moment")
+        _shade(sheet, report, x, top, bracket=True)
+        _time_axis(sheet, x, report)
+        drawn.append(sheet.done(words))
+    return Drawing(drawn[0], drawn[1], words)
+
+
+def _in_words(report: Report) -> str:
+    served = ", ".join(f"{number} by {zone}" for zone, number in report.traffic.by_zone.items()) or "none"
+    return f"{report.traffic.sent} requests: answered {served}; {report.traffic.failed} failed. {_outage(report)}."
+
+
+def _outage(report: Report) -> str:
+    recovery = report.recovery
+    if recovery.outage_seconds and recovery.uncertainty_seconds is not None:
+        return f"Outage {recovery.outage_seconds:.2f} s ± {recovery.uncertainty_seconds:.2f} s"
+    return f"Outage: {recovery.said}"
+
+
+def class_of(report: Report, zone: str) -> str:
+    """Return the CSS class of a zone: its role, or `other` for an unnamed or unknown one."""
+    roles = {machine.zone: machine.role for machine in report.context.machines if machine.zone}
+    # A report of a drillctl that did not keep the roles: the primary served first.
+    order = list(report.traffic.by_zone)
+    fallback = {0: "primary", 1: "standby"}.get(order.index(zone), "other") if zone in order else "other"
+    return roles.get(zone, "other" if roles or zone == UNNAMED else fallback)
+
+
+def _outage_label(sheet: _Sheet, report: Report, x: Linear) -> None:
+    line = report.timeline
+    if line.first_failed is None:
+        return
+    middle = x(line.first_failed)
+    text = _outage(report)
+    room = len(text) * _LETTER
+    anchor = "start" if middle + room < sheet.right else "end"
+    sheet.text(middle, sheet.y + 11, text, "outage-label", anchor=anchor)
+    sheet.y += _LINE
+
+
+def _shade(sheet: _Sheet, report: Report, x: Linear, top: float, *, bracket: bool = False) -> None:
+    """Shade the outage from top to here; with `bracket`, its length and error bar are drawn below it."""
+    line, recovery = report.timeline, report.recovery
+    if line.first_failed is None:
+        return
+    until = line.first_good if line.first_good is not None else line.restore_began
+    begin, end = x(line.first_failed), x(until) if until is not None else sheet.right
+    sheet.rect(begin, top, max(2.0, end - begin), sheet.y - top, "outage")
+    error = recovery.uncertainty_seconds
+    if not bracket or error is None or until is None:
+        return
+    y = sheet.y + 12
+    sheet.line(begin, y, end, y, "bracket")
+    sheet.line(begin, y - 4, begin, y + 4, "bracket")
+    low, high = x(until - error), x(until + error)
+    sheet.rect(low, y - 4, high - low, 8, "error-bar")
+    for edge in (low, high):
+        sheet.line(edge, y - 6, edge, y + 6, "error")
+    sheet.line(low, y, high, y, "error")
+    text = f"{_outage(report)} (error bar)"
+    room = len(text) * _LETTER
+    if high + 8 + room < sheet.right:
+        sheet.text(high + 8, y + 4, text, "outage-label")
+    elif begin - 8 - room > sheet.left:
+        sheet.text(begin - 8, y + 4, text, "outage-label", anchor="end")
+    else:
+        sheet.y += _LINE
+        sheet.text(sheet.left, y + _LINE + 5, text, "outage-label")
+    sheet.y += 24
+
+
+def phases(report: Report) -> list[tuple[str, float, float]]:
+    """Return what was done while traffic ran, as name, begin and end in seconds since the run began."""
+    found: list[tuple[str, float, float]] = []
+    fault = report.timeline.fault_began
+    for step in report.steps:
+        if step.name == "traffic":
+            found.append(("baseline", step.started, fault if fault is not None else step.started + step.seconds))
+        elif step.section != "before":
+            end = step.started + step.seconds
+            if found and found[-1][0] == step.name:
+                found[-1] = (step.name, min(found[-1][1], step.started), max(found[-1][2], end))
+            else:
+                found.append((step.name, step.started, end))
+    return found
+
+
+def _phases(sheet: _Sheet, report: Report, x: Linear) -> None:
+    sheet.line(sheet.left, sheet.y + 19, sheet.right, sheet.y + 19, "axis")
+    for number, (name, began, ended) in enumerate(phases(report)):
+        if ended < x.low or began > x.high:
+            continue
+        start, end = x(began), x(ended)
+        sheet.rect(start, sheet.y + 2, max(1.0, end - start - 1), 16, "phase", f"phase-{number % 2}")
+        if len(name) * _LETTER + 6 < end - start:
+            sheet.text((start + end) / 2, sheet.y + 14, name, "phase-name", anchor="middle")
+    sheet.y += 26
+
+
+def _requests(sheet: _Sheet, report: Report, bins: Sequence[Bin], clock: float, x: Linear) -> None:
+    """Columns of requests by who answered; failed ones on top, at least SMALLEST high, and marked below."""
+    each = bins[0].ended - bins[0].began
+    sheet.title(f"requests due in each {duration(each)}, by who answered")
+    height = 110.0
+    most = max(1, *(one.total for one in bins))
+    y = Linear(0, most, sheet.y + height, sheet.y + SMALLEST)
+    for tick in y.ticks(3):
+        if tick == int(tick):
+            sheet.line(sheet.left, y(tick), sheet.right, y(tick), "grid")
+            sheet.text(sheet.left - 5, y(tick) + 4, f"{tick:g}", "tick", anchor="end")
+    zones = sorted({zone for one in bins for zone in one.ok}, key=lambda zone: (class_of(report, zone), zone))
+    columns: dict[str, list[str]] = {}
+    marks: list[str] = []
+    for one in bins:
+        left, right = x(one.began - clock), x(one.ended - clock)
+        below = 0
+        for zone in zones:
+            if one.ok[zone]:
+                _column(columns.setdefault(class_of(report, zone), []), left, right, y(below), y(below + one.ok[zone]))
+                below += one.ok[zone]
+        if one.failed:
+            top = min(y(below + one.failed), y(below) - SMALLEST)
+            _column(columns.setdefault("failed", []), left, max(right, left + 2), y(below), top)
+            middle, foot = (left + right) / 2, sheet.y + height + 3
+            marks.append(f"M{_n(middle)} {_n(foot)}l3.5 6h-7z")
+    for kind, parts in columns.items():
+        sheet.path(parts, "column", kind)
+    sheet.path(marks, "failed")
+    sheet.line(sheet.left, y(0), sheet.right, y(0), "axis")
+    sheet.y += height + 14
+    if marks:
+        sheet.text(sheet.left - 5, sheet.y - 4, "failed", "tick", "failed-text", anchor="end")
+
+
+def _column(parts: list[str], left: float, right: float, bottom: float, top: float) -> None:
+    parts.append(f"M{_n(left)} {_n(bottom)}V{_n(top)}H{_n(right)}V{_n(bottom)}z")
+
+
+def _latency(sheet: _Sheet, bins: Sequence[Bin], clock: float, x: Linear, slow: float) -> None:
+    sheet.title("latency of good answers: largest and median of each stretch")
+    height = 100.0
+    values = [value for one in bins for value in (one.slowest, one.median) if value is not None]
+    if not values:
+        sheet.y += 4
+        return
+    y = around(min(values), max(values), sheet.y + height, sheet.y)
+    _latency_axis(sheet, y)
+    area: list[str] = []
+    median: list[str] = []
+    joined = False
+    for one in bins:
+        left, right = x(one.began - clock), x(one.ended - clock)
+        if one.slowest is None or one.median is None:
+            joined = False
+            continue
+        _column(area, left, right, sheet.y + height, y(one.slowest))
+        middle = (left + right) / 2
+        median.append(f"{'L' if joined else 'M'}{_n(middle)} {_n(y(one.median))}")
+        if not joined:
+            median.append("h0.1")
+        joined = True
+    sheet.path(area, "slowest")
+    sheet.path(median, "median")
+    if slow and y.low < slow < y.high:
+        sheet.line(sheet.left, y(slow), sheet.right, y(slow), "limit")
+        sheet.text(sheet.right, y(slow) - 4, f"slow from {duration(slow)}", "tick", anchor="end")
+    sheet.y += height + 4
+
+
+def _latency_axis(sheet: _Sheet, y: Logarithmic) -> None:
+    for tick in y.ticks():
+        sheet.line(sheet.left, y(tick), sheet.right, y(tick), "grid")
+        sheet.text(sheet.left - 5, y(tick) + 4, duration(tick), "tick", anchor="end")
+    sheet.line(sheet.left, y.start, sheet.right, y.start, "axis")
+
+
+def _marks(sheet: _Sheet, report: Report, near: Sequence[Probe], clock: float, x: Linear) -> None:
+    """One mark for each request: a dot by the primary, a square by the standby, a cross for a failed one."""
+    height = 170.0
+    latencies = [max(probe.latency, 1e-4) for probe in near]
+    y = around(min(latencies), max(latencies), sheet.y + height, sheet.y + 6)
+    _latency_axis(sheet, y)
+    size = 3.0 if sheet.wide and len(near) < 400 else 2.2
+    shapes: dict[str, list[str]] = {}
+    for probe in near:
+        if probe.unsent:
+            continue
+        kind = "failed" if probe.failed else class_of(report, probe.zone or UNNAMED)
+        at, up = x(probe.scheduled - clock), y(probe.latency)
+        shapes.setdefault(kind, []).append(_SHAPES[kind](at, up, size))
+    for kind, parts in shapes.items():
+        sheet.path(parts, "mark", kind)
+    sheet.y += height + 4
+
+
+def _dot(x: float, y: float, size: float) -> str:
+    return f"M{_n(x - size)} {_n(y)}a{size} {size} 0 1 0 {2 * size} 0a{size} {size} 0 1 0 {-2 * size} 0z"
+
+
+def _square(x: float, y: float, size: float) -> str:
+    return f"M{_n(x - size)} {_n(y - size)}h{2 * size}v{2 * size}h{-2 * size}z"
+
+
+def _cross(x: float, y: float, size: float) -> str:
+    size += 0.6
+    return f"M{_n(x - size)} {_n(y - size)}l{2 * size} {2 * size}m0 {-2 * size}l{-2 * size} {2 * size}"
+
+
+def _diamond(x: float, y: float, size: float) -> str:
+    return f"M{_n(x)} {_n(y - size - 1)}l{size + 1} {size + 1}l{-size - 1} {size + 1}l{-size - 1} {-size - 1}z"
+
+
+_SHAPES = {"primary": _dot, "standby": _square, "failed": _cross, "other": _diamond}
+
+
+def _moments(sheet: _Sheet, report: Report, x: Linear) -> tuple[float, list[float]]:
+    """Write the moments of the outage above each other where they would touch; return the top and the moments."""
+    line = report.timeline
+    named = [
+        ("fault begins", line.fault_began),
+        ("first failed request", line.first_failed),
+        ("fault proven", line.fault_proven),
+        ("detected", line.detected),
+        ("switched", line.active),
+        ("first good answer", line.first_good),
+    ]
+    labels = sorted(((at, name) for name, at in named if at is not None and x.low <= at <= x.high))
+    row_ends: list[float] = []
+    placed: list[tuple[float, str, int, str]] = []
+    for at, name in labels:
+        text = f"{name} +{at - (line.fault_began or 0):.2f} s" if at != line.fault_began else f"{name} {at:.2f} s"
+        room = len(text) * _LETTER + 10
+        anchor = "start" if x(at) + room < sheet.right else "end"
+        begin = x(at) if anchor == "start" else x(at) - room
+        row = next((n for n, end in enumerate(row_ends) if end <= begin), len(row_ends))
+        if row == len(row_ends):
+            row_ends.append(0.0)
+        row_ends[row] = begin + room
+        placed.append((at, text, row, anchor))
+    top = sheet.y
+    for at, text, row, anchor in placed:
+        # The first ones at the bottom, so that no line runs through a later label.
+        y = sheet.y + row * _LINE + 11
+        sheet.text(x(at) + (4 if anchor == "start" else -4), y, text, "moment-name", anchor=anchor)
+    sheet.y += len(row_ends) * _LINE + 6
+    return top, [at for at, *_ in placed]
+
+
+def _time_axis(sheet: _Sheet, x: Linear, report: Report) -> None:
+    sheet.line(sheet.left, sheet.y, sheet.right, sheet.y, "axis")
+    for tick in x.ticks(10 if sheet.wide else 4):
+        sheet.line(x(tick), sheet.y, x(tick), sheet.y + 4, "axis")
+        sheet.text(x(tick), sheet.y + 16, f"{tick:g}", "tick", anchor="middle")
+    began = report.started_at[11:19]
+    sheet.text(sheet.right, sheet.y + 32, f"seconds since the run began, {began} UTC", "tick", anchor="end")
+    sheet.y += 38
