@@ -22,7 +22,7 @@ printf 'machine_id=%s\n' "$(cat /etc/machine-id 2>/dev/null)"
 printf 'boot_id=%s\n' "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
 for program in "$@"; do
     command -v "$program" >/dev/null || continue
-    printf 'software.%s=%s\n' "$program" "$("$program" -v 2>&1 </dev/null | head -n 1)"
+    printf 'software.%s=%s\n' "$program" "$("$program" -v 2>&1 </dev/null | sed -n '1s/^[a-z]* version:* *//p;1q')"
 done
 """
 

@@ -38,8 +38,8 @@ def render(report: Report) -> str:
     parts.append(_list("Follow-ups", report.follow_ups))
     diffs = report.config_diffs or ({"gateway": report.config_diff} if report.config_diff else {})
     parts += [f"### Gateway config: {text(host)}\n\n{_fenced(diff)}" for host, diff in diffs.items()]
-    rows = [(f"{s.started:.1f} s", s.name, s.host, s.status, s.detail, f"{s.seconds:.2f} s") for s in report.steps]
-    parts.append("### Steps\n\n" + _table(("at", "step", "host", "result", "what", "took"), rows))
+    steps = [(f"{s.started:.1f} s", s.name, s.host, s.status, s.detail, f"{s.seconds:.2f} s") for s in report.steps]
+    parts.append("### Steps\n\n" + _table(("at", "step", "host", "result", "what", "took"), steps))
     people = report.context.people
     who = [
         f"approved by {people.approver or 'nobody recorded'}",

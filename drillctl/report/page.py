@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +18,8 @@ from drillctl.report import picture
 from drillctl.report.scale import duration
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from drillctl.report.context import MachineRecord
     from drillctl.report.model import Report, StepResult
     from drillctl.report.stored import GoldenAnswer, StoredRun
@@ -86,7 +87,7 @@ def render(stored: StoredRun) -> str:
     )
     environment.filters |= {
         "seconds": _seconds,
-        "milli": lambda value: duration(float(f"{value:.3g}")),
+        "milli": lambda value: "< 1 ms" if 0 <= value < 0.001 else duration(float(f"{value:.3g}")),
         "clock": lambda value: f"{value:.1f} s",
         "moment": lambda text: text[:19].replace("T", " "),
         "status_tone": lambda status: _STATUS.get(status, ("bad", ""))[0],
@@ -99,6 +100,7 @@ def render(stored: StoredRun) -> str:
         css=loader.get_source(environment, "report.css")[0].strip(),
         tone=tone,
         symbol=_SYMBOLS[tone],
+        missed=[objective for objective in report.objectives if objective.met is not True],
         figures=_figures(report),
         contents=_contents(gates=bool(gates)),
         whole=whole,
@@ -137,9 +139,9 @@ def _figures(report: Report) -> list[Figure]:
     else:
         error = f"s ± {recovery.uncertainty_seconds:.2f} s" if recovery.uncertainty_seconds is not None else "s"
         first = Figure("Recovery time", f"{recovery.outage_seconds:.2f}", error, within)
-    lost = Figure("Requests lost", str(traffic.failed), f"of {traffic.sent}", "over the whole run")
+    lost = Figure("Requests failed", str(traffic.failed), f"of {traffic.sent}", "over the whole run")
     if not traffic.sent:
-        lost = Figure("Requests lost", "none sent", "", "there was no traffic")
+        lost = Figure("Requests failed", "none sent", "", "there was no traffic")
     same = Figure("Outputs identical", str(equality.identical), f"of {equality.compared}", equality.rule)
     if not equality.compared:
         same = Figure("Outputs identical", "not compared", "", equality.rule)
@@ -343,6 +345,6 @@ def _scope(report: Report) -> list[tuple[str, str]]:
         ("traffic", f"{scope.rate:g} requests/s of {scope.images} images" if scope.rate else ""),
         ("a request fails", f"after {scope.timeout_seconds:g} s" if scope.timeout_seconds else ""),
         ("is slow", f"after {scope.slow_seconds:g} s" if scope.slow_seconds else ""),
-        ("recovery time objective", f"{report.recovery.rto_seconds:g} s"),
+        ("objective", f"recovery within {report.recovery.rto_seconds:g} s"),
     ]
     return [(name, value) for name, value in named if value]

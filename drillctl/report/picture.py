@@ -7,6 +7,7 @@ Colours are classes, never values, so that the page decides them for light, dark
 from __future__ import annotations
 
 import html
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,8 +72,9 @@ class _Sheet:
             svg.Rect(x=_r(x), y=_r(y), width=_r(max(0.0, width)), height=_r(height), class_=[*classes])
         )
 
-    def line(self, x1: float, y1: float, x2: float, y2: float, *classes: str) -> None:
-        self.elements.append(svg.Line(x1=_r(x1), y1=_r(y1), x2=_r(x2), y2=_r(y2), class_=[*classes]))
+    def line(self, x1: float, y1: float, x2: float, y2: float, *classes: str, first: bool = False) -> None:
+        line = svg.Line(x1=_r(x1), y1=_r(y1), x2=_r(x2), y2=_r(y2), class_=[*classes])
+        self.elements.insert(0 if first else len(self.elements), line)
 
     def path(self, parts: Iterable[str], *classes: str) -> None:
         d = "".join(parts)
@@ -117,15 +119,17 @@ def whole_run(report: Report, probes: Sequence[Probe]) -> Drawing | None:
     if not probes:
         return None
     clock = report.timeline.clock or probes[0].scheduled
-    since, until = probes[0].scheduled, max(probe.scheduled for probe in probes)
-    until = max(until, since + 0.001)
+    rate = report.traffic.rate or 1.0
+    since, until = probes[0].scheduled - 0.5 / rate, probes[-1].scheduled + 0.5 / rate
     words = _in_words(report)
     drawn: list[str] = []
     for width in (WIDE, NARROW):
         sheet = _Sheet(width)
         x = Linear(since - clock, until - clock, sheet.left, sheet.right)
-        number = int(min((sheet.right - sheet.left) / 2, max(20, len(probes) / 8)))
-        bins = bins_of(probes, since, until, number)
+        # A whole number of requests in each, so that the columns of a steady stream are equally high.
+        each = max(8, math.ceil(len(probes) / ((sheet.right - sheet.left) / 2)))
+        number = max(1, math.ceil((until - since) * rate / each - 1e-6))
+        bins = bins_of(probes, since, since + number * each / rate, number)
         _outage_label(sheet, report, x)
         top = sheet.y
         _phases(sheet, report, x)
@@ -156,17 +160,18 @@ def close_up(report: Report, probes: Sequence[Probe]) -> Drawing | None:
     for width in (WIDE, NARROW):
         sheet = _Sheet(width)
         x = Linear(since, until, sheet.left, sheet.right)
-        top, labelled = _moments(sheet, report, x)
+        labelled = _moments(sheet, report, x)
+        top = sheet.y
         if len(near) <= MOST_MARKS:
-            sheet.title("each request: when it was due, and how long its answer took")
+            sheet.title("each request: when it was due, and how long its answer took" if sheet.wide else "each request")
             _marks(sheet, report, near, clock, x)
         else:
             bins = bins_of(near, since + clock, until + clock, int((sheet.right - sheet.left) / 3))
             _requests(sheet, report, bins, clock, x)
             _latency(sheet, bins, clock, x, 0)
         bottom = sheet.y
-        for at in labelled:
-            sheet.line(x(at), top, x(at), bottom, "moment")
+        for at, below in labelled:
+            sheet.line(x(at), below, x(at), bottom, "moment", first=True)
         _shade(sheet, report, x, top, bracket=True)
         _time_axis(sheet, x, report)
         drawn.append(sheet.done(words))
@@ -273,7 +278,7 @@ def _requests(sheet: _Sheet, report: Report, bins: Sequence[Bin], clock: float, 
     most = max(1, *(one.total for one in bins))
     y = Linear(0, most, sheet.y + height, sheet.y + SMALLEST)
     for tick in y.ticks(3):
-        if tick == int(tick):
+        if tick == int(tick) and tick > 0:
             sheet.line(sheet.left, y(tick), sheet.right, y(tick), "grid")
             sheet.text(sheet.left - 5, y(tick) + 4, f"{tick:g}", "tick", anchor="end")
     zones = sorted({zone for one in bins for zone in one.ok}, key=lambda zone: (class_of(report, zone), zone))
@@ -305,7 +310,7 @@ def _column(parts: list[str], left: float, right: float, bottom: float, top: flo
 
 
 def _latency(sheet: _Sheet, bins: Sequence[Bin], clock: float, x: Linear, slow: float) -> None:
-    sheet.title("latency of good answers: largest and median of each stretch")
+    sheet.title("latency of good answers: largest and median")
     height = 100.0
     values = [value for one in bins for value in (one.slowest, one.median) if value is not None]
     if not values:
@@ -381,8 +386,8 @@ def _diamond(x: float, y: float, size: float) -> str:
 _SHAPES = {"primary": _dot, "standby": _square, "failed": _cross, "other": _diamond}
 
 
-def _moments(sheet: _Sheet, report: Report, x: Linear) -> tuple[float, list[float]]:
-    """Write the moments of the outage above each other where they would touch; return the top and the moments."""
+def _moments(sheet: _Sheet, report: Report, x: Linear) -> list[tuple[float, float]]:
+    """Write the moments of the outage, above each other where they would touch; return each with where it stands."""
     line = report.timeline
     named = [
         ("fault begins", line.fault_began),
@@ -394,7 +399,7 @@ def _moments(sheet: _Sheet, report: Report, x: Linear) -> tuple[float, list[floa
     ]
     labels = sorted(((at, name) for name, at in named if at is not None and x.low <= at <= x.high))
     row_ends: list[float] = []
-    placed: list[tuple[float, str, int, str]] = []
+    placed: list[tuple[float, float]] = []
     for at, name in labels:
         text = f"{name} +{at - (line.fault_began or 0):.2f} s" if at != line.fault_began else f"{name} {at:.2f} s"
         room = len(text) * _LETTER + 10
@@ -404,14 +409,11 @@ def _moments(sheet: _Sheet, report: Report, x: Linear) -> tuple[float, list[floa
         if row == len(row_ends):
             row_ends.append(0.0)
         row_ends[row] = begin + room
-        placed.append((at, text, row, anchor))
-    top = sheet.y
-    for at, text, row, anchor in placed:
-        # The first ones at the bottom, so that no line runs through a later label.
-        y = sheet.y + row * _LINE + 11
-        sheet.text(x(at) + (4 if anchor == "start" else -4), y, text, "moment-name", anchor=anchor)
+        y = sheet.y + row * _LINE
+        sheet.text(x(at) + (4 if anchor == "start" else -4), y + 11, text, "moment-name", anchor=anchor)
+        placed.append((at, y))
     sheet.y += len(row_ends) * _LINE + 6
-    return top, [at for at, *_ in placed]
+    return placed
 
 
 def _time_axis(sheet: _Sheet, x: Linear, report: Report) -> None:
