@@ -26,7 +26,7 @@ from drillctl.errors import Inconclusive, NotStarted, UsageError
 from drillctl.undo import Outstanding, Undo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 FIRST = "0" * 64
 """The `prev` of a journal's first record."""
@@ -115,12 +115,21 @@ class Journal:
 def read(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the records of a journal; a line that a crash cut short is left out."""
     with path.open("rb") as lines:
-        for line in lines:
-            try:
-                # As bytes, because the cut may be within a character.
-                yield json.loads(line)
-            except ValueError:
-                continue
+        yield from _parsed(lines)
+
+
+def parse(content: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the records of a journal given as bytes, as `read` does (pure)."""
+    yield from _parsed(content.splitlines())
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            # As bytes, because the cut may be within a character.
+            yield json.loads(line)
+        except ValueError:
+            continue
 
 
 def broken_links(content: bytes) -> list[int] | None:

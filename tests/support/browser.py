@@ -1,4 +1,4 @@
-"""A real Chromium without a window, as one opens a report in it: what it shows, asks of the network, and complains of."""
+"""A real Chromium without a window, with a report in it: what it shows, asks of the network, and complains of."""
 
 from __future__ import annotations
 
