@@ -1,5 +1,6 @@
 #!/bin/sh
 # Set up what is missing to run drillctl from this checkout: the lab's packages (Debian and Ubuntu, as root) and .venv.
+# With the word `tests`, also what only the tests need: the browser and the fonts in which reports are looked at.
 #
 # Safe to repeat, and quick when nothing is missing. Everything for Python comes from requirements.txt and
 # setup/tools.txt, which pin each file by its hash; which index they come from is up to pip and uv as configured here.
@@ -12,6 +13,12 @@ POLICY=/usr/sbin/policy-rc.d
 # program:package, the same as in drillctl/lab/ground.py
 LAB_PROGRAMS="systemd-nspawn:systemd-container sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client
 nginx:nginx ip:iproute2 nft:nftables unshare:util-linux nsenter:util-linux"
+# program or file:package; Ubuntu has Chromium as a snap only, which `apt-get install chromium` does not bring
+TEST_PROGRAMS="chromium:chromium chromedriver:chromium-driver pdftotext:poppler-utils
+/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc:fonts-noto-cjk"
+
+tests=
+[ "${1:-}" != tests ] || tests=yes
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -37,8 +44,8 @@ has_ensurepip() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 # --- packages of the distribution -------------------------------------------------------------------------------
 
 missing_packages() {
-    for pair in $LAB_PROGRAMS; do
-        command -v "${pair%%:*}" >/dev/null || printf '%s\n' "${pair#*:}"
+    for pair in $LAB_PROGRAMS ${tests:+$TEST_PROGRAMS}; do
+        [ -e "${pair%%:*}" ] || command -v "${pair%%:*}" >/dev/null || printf '%s\n' "${pair#*:}"
     done | sort -u
 }
 

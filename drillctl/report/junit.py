@@ -22,7 +22,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def render(report: Report) -> str:
-    """Return the document: a suite for the verdict, one for the objectives, one for the gates when there are any."""
+    """Return the document: a suite for the verdict, one for the objectives and one for the gates if there are any."""
     document = JUnitXml(_clean(f"{report.playbook} on {report.inventory}"))
     about = f"{report.meaning}{f': {report.reason}' if report.reason else ''}"
     verdict = _case(report, "verdict", "verdict", "passed", report.verdict, _outcome(report), about)
@@ -32,7 +32,8 @@ def render(report: Report) -> str:
         _case(report, "objective", o.name, o.rule, o.measured, o.met, f"measured {o.measured}, rule {o.rule}")
         for o in report.objectives
     ]
-    document.add_testsuite(_suite(report, "objectives", objectives))
+    if objectives:
+        document.add_testsuite(_suite(report, "objectives", objectives))
     gates = [
         _case(report, "gate", gate.name, gate.rule, gate.found, gate.passed, f"found {gate.found}, rule {gate.rule}")
         for gate in getattr(report, "gates", ())

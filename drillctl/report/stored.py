@@ -206,7 +206,8 @@ def read_report(folder: Path) -> Report:
 
 def _first(error: ValidationError, text: str) -> str:
     with contextlib.suppress(ValueError):
-        version = json.loads(text).get("schema_version")
+        document = json.loads(text)
+        version = document.get("schema_version") if isinstance(document, dict) else None
         if isinstance(version, int) and version > SCHEMA_VERSION:
             return f"its schema_version is {version}, and this one knows {SCHEMA_VERSION}"
     problem = error.errors(include_url=False, include_input=False)[0]

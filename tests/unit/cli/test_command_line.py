@@ -34,6 +34,10 @@ HEAVY = (
     "requests",
     "ruamel",
     "rich",
+    "jinja2",
+    "junitparser",
+    "PIL",
+    "svg",
 )
 COLOUR = re.compile(r"\x1b\[[0-9;]*(3|4|9|10)[0-7]m")
 DRILL = ("run", "playbook.yaml", "-i", "inventory.yaml")
@@ -85,7 +89,7 @@ def dead(inventory_file: Path, playbook_file: Path) -> Iterator[int]:
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["-h"], *([name, "--help"] for name in ("run", "status", "recover", "validate", "lab"))],
+    [["--help"], ["-h"], *([name, "--help"] for name in ("run", "status", "recover", "report", "validate", "lab"))],
     ids=" ".join,
 )
 def test_help_is_there_and_imports_nothing_heavy(drillctl: Callable[..., Ended], words: list[str]) -> None:
@@ -101,7 +105,7 @@ def test_help_is_there_and_imports_nothing_heavy(drillctl: Callable[..., Ended],
 
 def test_help_names_every_command_and_every_exit_code(drillctl: Callable[..., Ended]) -> None:
     text = drillctl("--help").out
-    for command in ("run", "status", "recover", "validate", "lab"):
+    for command in ("run", "status", "recover", "report", "verify-bundle", "validate", "lab"):
         assert f"\n  {command} " in text
     for code in (
         "0 passed",
