@@ -84,12 +84,13 @@ class Browser:
                 found.append(told["params"]["request"]["url"])
         return [url for url in found if not url.startswith("data:")]
 
-    def picture(self, file: Path, *, whole: bool = False) -> None:
-        """Write a screenshot: of the window, or of the whole page."""
+    def picture(self, file: Path, height: float | None = None) -> None:
+        """Write a screenshot: of the window, or of the page down to a height in CSS pixels."""
         options: dict[str, Any] = {"format": "png"}
-        if whole:
+        if height is not None:
             size = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
-            options |= {"captureBeyondViewport": True, "clip": {**size, "scale": 1}}
+            clip = {**size, "height": min(height, size["height"]), "scale": 1}
+            options |= {"captureBeyondViewport": True, "clip": clip}
         shot = self.driver.execute_cdp_cmd("Page.captureScreenshot", options)
         file.write_bytes(base64.b64decode(shot["data"]))
 

@@ -88,7 +88,7 @@ def test_a_recorded_drill_tells_what_was_measured(recorded: StoredRun) -> None:
 def test_golden_images_are_shown_with_both_answers(recorded: StoredRun) -> None:
     page = Read(render(recorded))
     pictures = [value for name, value in page.attributes if name == "src"]
-    assert len(pictures) == len(recorded.golden) == 18
+    assert len(pictures) == len(recorded.golden) > 10
     assert all(value.startswith("data:image/webp;base64,") for value in pictures)
     for row in recorded.golden:
         assert row.image in page.words
