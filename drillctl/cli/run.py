@@ -82,7 +82,7 @@ def drill(
     from drillctl.cli.progress import Progress
     from drillctl.interrupt import Interrupt
     from drillctl.journal import Journal, new_run, utc_now
-    from drillctl.report.keep import keep
+    from drillctl.report.keep import keep_report
     from drillctl.report.model import make_report
     from drillctl.run import Run
 
@@ -110,7 +110,7 @@ def drill(
             ending = drills.carry_out(one)
         report = make_report(one, ending, started_at, utc_now(), time.monotonic() - began)
         journal.record("verdict", verdict=report.verdict, exit_code=report.exit_code)
-        keep(one, report, progress.note)
+        keep_report(one, report, progress.note)
     finally:
         progress.close()
         journal.close()

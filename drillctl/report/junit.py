@@ -11,11 +11,14 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+
+from drillctl.report.gates import gates_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from drillctl.report.gates import ShownGate
     from drillctl.report.model import Report
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -34,15 +37,21 @@ def render(report: Report) -> str:
     ]
     if objectives:
         document.add_testsuite(_suite(report, "objectives", objectives))
-    gates = [
-        _case(report, "gate", gate.name, gate.rule, gate.found, gate.passed, f"found {gate.found}, rule {gate.rule}")
-        for gate in getattr(report, "gates", ())
-    ]
+    gates = [_gate(report, gate) for gate in gates_of(report)]
     if gates:
         document.add_testsuite(_suite(report, "gates", gates))
     stream = io.BytesIO()
     document.write(stream, pretty=True)
     return stream.getvalue().decode("utf-8")
+
+
+def _gate(report: Report, gate: ShownGate) -> TestCase:
+    """Return a gate's case; one that a person overrode is skipped, with the reason: it did not decide."""
+    message = f"found {gate.found}, rule {gate.rule}"
+    case = _case(report, "gate", gate.name, gate.rule, gate.found, gate.passed, message)
+    if gate.overridden:
+        case.result = [Skipped(_clean(f"overridden: {gate.overridden}"))]
+    return case
 
 
 def _outcome(report: Report) -> bool | None:

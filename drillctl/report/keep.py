@@ -18,7 +18,7 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable in which GitHub Actions names the file whose Markdown it shows with a job."""
 
 
-def keep(run: Run, report: Report, tell: Callable[[str], None]) -> None:
+def keep_report(run: Run, report: Report, tell: Callable[[str], None]) -> None:
     """Write report.json, the golden answers, report.html and the job's summary; say what could not be written.
 
     Never raises: the verdict stands, whatever happens to a rendering of it.

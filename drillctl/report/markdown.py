@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from drillctl.report.gates import gates_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -27,11 +29,9 @@ def render(report: Report) -> str:
     if report.objectives:
         rows = [(o.name, o.rule, o.measured, _MET[o.met]) for o in report.objectives]
         parts.append(_table(("objective", "rule", "measured", "result"), rows, marked=3))
-    gates = getattr(report, "gates", ())
-    if gates:
-        words = {True: "✓ passed", False: "✗ **FAILED**", None: "? not decided"}
-        rows = [(gate.name, gate.rule, gate.found, words[gate.passed]) for gate in gates]
-        parts.append(_table(("gate", "rule", "found", "result"), rows, marked=3))
+    if gates := gates_of(report):
+        rows = [(gate.name, gate.rule, gate.found, gate.word) for gate in gates]
+        parts.append(_table(("gate", "rule", "found", "result"), rows))
     parts.append(_list("What clients saw", _traffic(report)))
     parts.append(_list("Put back", _restore(report)))
     parts.append(_list("Deviations", [*report.deviations, *(f"not proven: {what}" for what in report.not_proven)]))

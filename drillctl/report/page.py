@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from drillctl.compare.equality import digest
 from drillctl.report import picture
+from drillctl.report.gates import gates_of
 from drillctl.report.scale import duration
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def render(stored: StoredRun) -> str:
     report = stored.report
     tone = _TONES.get(report.verdict, "doubt")
     whole = picture.whole_run(report, stored.probes)
-    gates = _gates(report)
+    gates = gates_of(report)
     loader = PackageLoader("drillctl", "report/templates")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
@@ -298,19 +299,6 @@ def _proofs(stored: StoredRun) -> list[Proof]:
 
 def _sha(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _gates(report: Report) -> list[dict[str, str]]:
-    return [
-        {
-            "name": gate.name,
-            "rule": gate.rule,
-            "found": gate.found,
-            "tone": "good" if gate.passed else "doubt" if gate.passed is None else "bad",
-            "word": "✓ passed" if gate.passed else "? not decided" if gate.passed is None else "✗ FAILED",
-        }
-        for gate in getattr(report, "gates", ())
-    ]
 
 
 def _facts(machine: MachineRecord) -> list[tuple[str, str]]:

@@ -107,6 +107,6 @@ class Told:
         self.run.journal.record("verdict", verdict=report.verdict)
         stored.keep_sources(folder, self.run.inventory, self.run.playbook)
         complaints: list[str] = []
-        keep.keep(self.run, report, complaints.append)
+        keep.keep_report(self.run, report, complaints.append)
         assert complaints == []
         return stored.read(folder)

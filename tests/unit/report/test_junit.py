@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -83,3 +83,24 @@ def test_what_xml_cannot_hold_does_not_break_it(tell: Callable[..., Told]) -> No
     evil = report.objectives[0].model_copy(update={"name": 'a"<b>&\x00\x1b\ud800', "measured": "]]>\x08", "met": False})
     found = outcomes(render(report.model_copy(update={"objectives": [evil]})))
     assert found == {"verdict": "passed", 'a"<b>&���': "failure"}
+
+
+class Gate(NamedTuple):
+    name: str
+    rule: str
+    found: str
+    passed: bool | None
+    overridden: str | None
+
+
+def test_gates_are_cases_and_one_that_was_overridden_did_not_decide(tell: Callable[..., Told]) -> None:
+    report = tell().report()
+    gates = [
+        Gate("window", "Tue to Thu", "Wednesday", True, None),
+        Gate("blackout", "not on 12-31", "12-31", False, None),
+        Gate("interval", "24 h apart", "3 h", False, "the director of operations decided"),
+        Gate("health", "200 everywhere", "not asked", None, None),
+    ]
+    object.__setattr__(report, "gates", gates)
+    found = outcomes(render(report))
+    assert [found[gate.name] for gate in gates] == ["passed", "failure", "skipped", "error"]

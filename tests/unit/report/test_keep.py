@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def kept(told: Told) -> list[str]:
     complaints: list[str] = []
-    keep.keep(told.run, told.report(), complaints.append)
+    keep.keep_report(told.run, told.report(), complaints.append)
     return complaints
 
 

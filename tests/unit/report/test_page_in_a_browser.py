@@ -157,7 +157,7 @@ def test_on_paper_nothing_is_lost(chromium: Browser, page: Path, tmp_path: Path)
     assert "recovery time" in pages[0]
     for title in ("What clients saw", "Steps", "Same outputs", "Gateway config", "Scope and people"):
         assert title in text
-    assert text.count("✓ identical") == len(recorded.golden)
+    assert text.count("✓ identical") == len(stored.read_golden(RECORDED / "golden.jsonl"))
     assert "蓝色圆形" in text
     for name in ("zone-a-1", "zone-b-1"):
         assert name in text
