@@ -55,10 +55,17 @@ def run(
             from drillctl.report.terminal import render
 
             render(report, out())
-            page = Path(report.folder) / "report.html"
-            if page.is_file():
-                out().print(f"report: {page}", soft_wrap=True, markup=False)
+    _name_page(report, as_json=as_json)
     raise typer.Exit(report.exit_code)
+
+
+def _name_page(report: Report, *, as_json: bool) -> None:
+    """Name the HTML report last of all: where to go on reading."""
+    from drillctl.cli.console import err, out
+
+    page = Path(report.folder) / "report.html"
+    if page.is_file():
+        (err() if as_json else out()).print(f"report: {page}", soft_wrap=True, markup=False)
 
 
 @dataclass(frozen=True)
