@@ -43,9 +43,11 @@ class Logarithmic:
         return round(self.start + share * (self.end - self.start), 2)
 
     def ticks(self) -> list[float]:
-        """Return the powers of ten on the axis."""
-        first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-        return [10.0**power for power in range(first, last + 1)]
+        """Return the powers of ten on the axis, on a short one also 2 and 5 times them."""
+        first, last = math.floor(math.log10(self.low) + 1e-9), math.ceil(math.log10(self.high) - 1e-9)
+        steps = (1, 2, 5) if self.high < 50 * self.low else (1,)
+        values = [m * 10.0**power for power in range(first, last + 1) for m in steps]
+        return [value for value in values if self.low * (1 - 1e-9) <= value <= self.high * (1 + 1e-9)]
 
 
 def around(low: float, high: float, start: float, end: float) -> Logarithmic:

@@ -197,6 +197,7 @@ def test_a_config_that_differs_afterwards_is_no_proof(tell: Callable[..., Told])
     told.run.findings.left.append("the gateway's config is not the one from before the drill")
     text = words(render(told.stored()))
     assert "RESTORE-INCOMPLETE" in text
+    assert text.index("Not put back: the gateway's config is not the one from before") < text.index("Recovery time")
     assert "✗ NOT put back" in text
     assert "✗ gateway: other bytes after than before" in text
     assert "nothing is left to undo" not in text

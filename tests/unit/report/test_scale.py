@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +39,8 @@ def test_a_logarithmic_axis_holds_what_it_was_made_around(one: float, other: flo
     assert axis.low <= low * 1.001
     assert axis.high >= high * 0.998
     assert all(axis.low * 0.999 <= tick <= axis.high * 1.001 for tick in axis.ticks())
-    assert all(math.isclose(math.log10(tick) % 1, 0, abs_tol=1e-6) for tick in axis.ticks())
+    assert {f"{tick:.0e}"[0] for tick in axis.ticks()} <= {"1", "2", "5"}
+    assert len(axis.ticks()) >= 2
 
 
 def test_durations_read_as_people_write_them() -> None:
