@@ -6,36 +6,28 @@ Colours are classes, never values, so that the page decides them for light, dark
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import svg
-
 from drillctl.report.bins import bins_of
 from drillctl.report.scale import Linear, around, duration
+from drillctl.report.sheet import LETTER, LINE, NARROW, WIDE, Sheet, short
 from drillctl.traffic.outage import UNNAMED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from drillctl.report.bins import Bin
     from drillctl.report.model import Report
     from drillctl.report.scale import Logarithmic
     from drillctl.traffic.probe import Probe
 
-WIDE, NARROW = 1040, 350
-"""Widths that are drawn, in CSS pixels."""
-
 MOST_MARKS = 1500
 """Requests that are drawn one by one; more are put together in bins."""
 
 SMALLEST = 3.0
 """Pixels that a failed request is drawn high at least, however many good ones are in its bin."""
-
-_LINE = 15
-_LETTER = 6.3
 
 
 @dataclass(frozen=True)
@@ -45,73 +37,6 @@ class Drawing:
     wide: str
     narrow: str
     words: str
-
-
-class _Sheet:
-    """What is drawn so far, and where the next thing goes."""
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-        self.left = 46 if width > NARROW else 40
-        self.right = width - 8
-        self.y = 2.0
-        self.elements: list[svg.Element] = []
-
-    @property
-    def wide(self) -> bool:
-        return self.width > NARROW
-
-    def text(self, x: float, y: float, text: str, *classes: str, anchor: str = "start") -> None:
-        # The library writes text as it is given.
-        self.elements.append(
-            svg.Text(x=_r(x), y=_r(y), text=html.escape(text, quote=False), class_=[*classes, f"a-{anchor}"])
-        )
-
-    def rect(self, x: float, y: float, width: float, height: float, *classes: str) -> None:
-        self.elements.append(
-            svg.Rect(x=_r(x), y=_r(y), width=_r(max(0.0, width)), height=_r(height), class_=[*classes])
-        )
-
-    def line(self, x1: float, y1: float, x2: float, y2: float, *classes: str, first: bool = False) -> None:
-        line = svg.Line(x1=_r(x1), y1=_r(y1), x2=_r(x2), y2=_r(y2), class_=[*classes])
-        self.elements.insert(0 if first else len(self.elements), line)
-
-    def path(self, parts: Iterable[str], *classes: str) -> None:
-        d = "".join(parts)
-        if d:
-            self.elements.append(_RawPath(d, classes))
-
-    def title(self, text: str) -> None:
-        self.text(self.left, self.y + 11, text, "title")
-        self.y += _LINE + 3
-
-    def done(self, words: str) -> str:
-        root = svg.SVG(
-            viewBox=svg.ViewBoxSpec(0, 0, self.width, int(self.y) + 2),
-            class_=["picture", "wide" if self.wide else "narrow"],
-            extra={"role": "img", "aria-label": html.escape(words)},
-            elements=self.elements,
-        )
-        return root.as_str()
-
-
-class _RawPath(svg.Path):
-    """A path whose commands are text already: thousands of them, without an object for each."""
-
-    def __init__(self, d: str, classes: Sequence[str]) -> None:
-        super().__init__(class_=[*classes])
-        self._d = d
-
-    def as_str(self) -> str:
-        return f'<path class="{" ".join(self.class_ or ())}" d="{self._d}"/>'
-
-
-def _r(value: float) -> float:
-    return round(value, 1)
-
-
-def _n(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
 
 
 def whole_run(report: Report, probes: Sequence[Probe]) -> Drawing | None:
@@ -124,7 +49,7 @@ def whole_run(report: Report, probes: Sequence[Probe]) -> Drawing | None:
     words = _in_words(report)
     drawn: list[str] = []
     for width in (WIDE, NARROW):
-        sheet = _Sheet(width)
+        sheet = Sheet(width)
         x = Linear(since - clock, until - clock, sheet.left, sheet.right)
         # A whole number of requests in each, so that the columns of a steady stream are equally high.
         each = max(8, math.ceil(len(probes) / ((sheet.right - sheet.left) / 2)))
@@ -158,7 +83,7 @@ def close_up(report: Report, probes: Sequence[Probe]) -> Drawing | None:
     words = f"The requests around the fault, from {since:.1f} s to {until:.1f} s. {_in_words(report)}"
     drawn: list[str] = []
     for width in (WIDE, NARROW):
-        sheet = _Sheet(width)
+        sheet = Sheet(width)
         x = Linear(since, until, sheet.left, sheet.right)
         labelled = _moments(sheet, report, x)
         top = sheet.y
@@ -199,19 +124,19 @@ def class_of(report: Report, zone: str) -> str:
     return roles.get(zone, "other" if roles or zone == UNNAMED else fallback)
 
 
-def _outage_label(sheet: _Sheet, report: Report, x: Linear) -> None:
+def _outage_label(sheet: Sheet, report: Report, x: Linear) -> None:
     line = report.timeline
     if line.first_failed is None:
         return
     middle = x(line.first_failed)
     text = _outage(report)
-    room = len(text) * _LETTER
+    room = len(text) * LETTER
     anchor = "start" if middle + room < sheet.right else "end"
     sheet.text(middle, sheet.y + 11, text, "outage-label", anchor=anchor)
-    sheet.y += _LINE
+    sheet.y += LINE
 
 
-def _shade(sheet: _Sheet, report: Report, x: Linear, top: float, *, bracket: bool = False) -> None:
+def _shade(sheet: Sheet, report: Report, x: Linear, top: float, *, bracket: bool = False) -> None:
     """Shade the outage from top to here; with `bracket`, its length and error bar are drawn below it."""
     line, recovery = report.timeline, report.recovery
     if line.first_failed is None:
@@ -231,14 +156,14 @@ def _shade(sheet: _Sheet, report: Report, x: Linear, top: float, *, bracket: boo
         sheet.line(edge, y - 6, edge, y + 6, "error")
     sheet.line(low, y, high, y, "error")
     text = f"{_outage(report)} (error bar)"
-    room = len(text) * _LETTER
+    room = len(text) * LETTER
     if high + 8 + room < sheet.right:
         sheet.text(high + 8, y + 4, text, "outage-label")
     elif begin - 8 - room > sheet.left:
         sheet.text(begin - 8, y + 4, text, "outage-label", anchor="end")
     else:
-        sheet.y += _LINE
-        sheet.text(sheet.left, y + _LINE + 5, text, "outage-label")
+        sheet.y += LINE
+        sheet.text(sheet.left, y + LINE + 5, text, "outage-label")
     sheet.y += 24
 
 
@@ -258,19 +183,19 @@ def phases(report: Report) -> list[tuple[str, float, float]]:
     return found
 
 
-def _phases(sheet: _Sheet, report: Report, x: Linear) -> None:
+def _phases(sheet: Sheet, report: Report, x: Linear) -> None:
     sheet.line(sheet.left, sheet.y + 19, sheet.right, sheet.y + 19, "axis")
     for number, (name, began, ended) in enumerate(phases(report)):
         if ended < x.low or began > x.high:
             continue
         start, end = x(began), x(ended)
         sheet.rect(start, sheet.y + 2, max(1.0, end - start - 1), 16, "phase", f"phase-{number % 2}")
-        if len(name) * _LETTER + 6 < end - start:
+        if len(name) * LETTER + 6 < end - start:
             sheet.text((start + end) / 2, sheet.y + 14, name, "phase-name", anchor="middle")
     sheet.y += 26
 
 
-def _requests(sheet: _Sheet, report: Report, bins: Sequence[Bin], clock: float, x: Linear) -> None:
+def _requests(sheet: Sheet, report: Report, bins: Sequence[Bin], clock: float, x: Linear) -> None:
     """Columns of requests by who answered; failed ones on top, at least SMALLEST high, and marked below."""
     each = bins[0].ended - bins[0].began
     sheet.title(f"requests due in each {duration(each)}, by who answered")
@@ -295,7 +220,7 @@ def _requests(sheet: _Sheet, report: Report, bins: Sequence[Bin], clock: float, 
             top = min(y(below + one.failed), y(below) - SMALLEST)
             _column(columns.setdefault("failed", []), left, max(right, left + 2), y(below), top)
             middle, foot = (left + right) / 2, sheet.y + height + 3
-            marks.append(f"M{_n(middle)} {_n(foot)}l3.5 6h-7z")
+            marks.append(f"M{short(middle)} {short(foot)}l3.5 6h-7z")
     for kind, parts in columns.items():
         sheet.path(parts, "column", kind)
     sheet.path(marks, "failed")
@@ -306,10 +231,10 @@ def _requests(sheet: _Sheet, report: Report, bins: Sequence[Bin], clock: float, 
 
 
 def _column(parts: list[str], left: float, right: float, bottom: float, top: float) -> None:
-    parts.append(f"M{_n(left)} {_n(bottom)}V{_n(top)}H{_n(right)}V{_n(bottom)}z")
+    parts.append(f"M{short(left)} {short(bottom)}V{short(top)}H{short(right)}V{short(bottom)}z")
 
 
-def _latency(sheet: _Sheet, bins: Sequence[Bin], clock: float, x: Linear, slow: float) -> None:
+def _latency(sheet: Sheet, bins: Sequence[Bin], clock: float, x: Linear, slow: float) -> None:
     sheet.title("latency of good answers: largest and median")
     height = 100.0
     values = [value for one in bins for value in (one.slowest, one.median) if value is not None]
@@ -328,7 +253,7 @@ def _latency(sheet: _Sheet, bins: Sequence[Bin], clock: float, x: Linear, slow: 
             continue
         _column(area, left, right, sheet.y + height, y(one.slowest))
         middle = (left + right) / 2
-        median.append(f"{'L' if joined else 'M'}{_n(middle)} {_n(y(one.median))}")
+        median.append(f"{'L' if joined else 'M'}{short(middle)} {short(y(one.median))}")
         if not joined:
             median.append("h0.1")
         joined = True
@@ -340,14 +265,14 @@ def _latency(sheet: _Sheet, bins: Sequence[Bin], clock: float, x: Linear, slow: 
     sheet.y += height + 4
 
 
-def _latency_axis(sheet: _Sheet, y: Logarithmic) -> None:
+def _latency_axis(sheet: Sheet, y: Logarithmic) -> None:
     for tick in y.ticks():
         sheet.line(sheet.left, y(tick), sheet.right, y(tick), "grid")
         sheet.text(sheet.left - 5, y(tick) + 4, duration(tick), "tick", anchor="end")
     sheet.line(sheet.left, y.start, sheet.right, y.start, "axis")
 
 
-def _marks(sheet: _Sheet, report: Report, near: Sequence[Probe], clock: float, x: Linear) -> None:
+def _marks(sheet: Sheet, report: Report, near: Sequence[Probe], clock: float, x: Linear) -> None:
     """One mark for each request: a dot by the primary, a square by the standby, a cross for a failed one."""
     height = 170.0
     latencies = [max(probe.latency, 1e-4) for probe in near]
@@ -367,26 +292,26 @@ def _marks(sheet: _Sheet, report: Report, near: Sequence[Probe], clock: float, x
 
 
 def _dot(x: float, y: float, size: float) -> str:
-    return f"M{_n(x - size)} {_n(y)}a{size} {size} 0 1 0 {2 * size} 0a{size} {size} 0 1 0 {-2 * size} 0z"
+    return f"M{short(x - size)} {short(y)}a{size} {size} 0 1 0 {2 * size} 0a{size} {size} 0 1 0 {-2 * size} 0z"
 
 
 def _square(x: float, y: float, size: float) -> str:
-    return f"M{_n(x - size)} {_n(y - size)}h{2 * size}v{2 * size}h{-2 * size}z"
+    return f"M{short(x - size)} {short(y - size)}h{2 * size}v{2 * size}h{-2 * size}z"
 
 
 def _cross(x: float, y: float, size: float) -> str:
     size += 0.6
-    return f"M{_n(x - size)} {_n(y - size)}l{2 * size} {2 * size}m0 {-2 * size}l{-2 * size} {2 * size}"
+    return f"M{short(x - size)} {short(y - size)}l{2 * size} {2 * size}m0 {-2 * size}l{-2 * size} {2 * size}"
 
 
 def _diamond(x: float, y: float, size: float) -> str:
-    return f"M{_n(x)} {_n(y - size - 1)}l{size + 1} {size + 1}l{-size - 1} {size + 1}l{-size - 1} {-size - 1}z"
+    return f"M{short(x)} {short(y - size - 1)}l{size + 1} {size + 1}l{-size - 1} {size + 1}l{-size - 1} {-size - 1}z"
 
 
 _SHAPES = {"primary": _dot, "standby": _square, "failed": _cross, "other": _diamond}
 
 
-def _moments(sheet: _Sheet, report: Report, x: Linear) -> list[tuple[float, float]]:
+def _moments(sheet: Sheet, report: Report, x: Linear) -> list[tuple[float, float]]:
     """Write the moments of the outage, above each other where they would touch; return each with where it stands."""
     line = report.timeline
     named = [
@@ -402,21 +327,21 @@ def _moments(sheet: _Sheet, report: Report, x: Linear) -> list[tuple[float, floa
     placed: list[tuple[float, float]] = []
     for at, name in labels:
         text = f"{name} +{at - (line.fault_began or 0):.2f} s" if at != line.fault_began else f"{name} {at:.2f} s"
-        room = len(text) * _LETTER + 10
+        room = len(text) * LETTER + 10
         anchor = "start" if x(at) + room < sheet.right else "end"
         begin = x(at) if anchor == "start" else x(at) - room
         row = next((n for n, end in enumerate(row_ends) if end <= begin), len(row_ends))
         if row == len(row_ends):
             row_ends.append(0.0)
         row_ends[row] = begin + room
-        y = sheet.y + row * _LINE
+        y = sheet.y + row * LINE
         sheet.text(x(at) + (4 if anchor == "start" else -4), y + 11, text, "moment-name", anchor=anchor)
         placed.append((at, y))
-    sheet.y += len(row_ends) * _LINE + 6
+    sheet.y += len(row_ends) * LINE + 6
     return placed
 
 
-def _time_axis(sheet: _Sheet, x: Linear, report: Report) -> None:
+def _time_axis(sheet: Sheet, x: Linear, report: Report) -> None:
     sheet.line(sheet.left, sheet.y, sheet.right, sheet.y, "axis")
     for tick in x.ticks(10 if sheet.wide else 4):
         sheet.line(x(tick), sheet.y, x(tick), sheet.y + 4, "axis")

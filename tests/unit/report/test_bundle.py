@@ -73,10 +73,10 @@ def altered(content: bytes, change: Callable[[dict[str, bytes]], None], *, repac
     return archive.pack({f"{run}/{name}": member for name, member in plain.items()})
 
 
-def test_a_signed_bundle_is_vouched_for(signed: bytes, signers: Path) -> None:
+def test_a_signed_bundle_is_vouched_for(signed: bytes, signers: Path, recorded: StoredRun) -> None:
     found = check(signed, signers)
     assert (found.problems, found.notes) == ([], [])
-    assert (found.signed, found.vouched, found.verdict) == (True, True, "passed")
+    assert (found.signed, found.vouched, found.verdict) == (True, True, recorded.report.verdict)
     assert WHO in found.words
 
 
@@ -233,7 +233,7 @@ def another_detail(members: dict[str, bytes]) -> None:
 
 def another_verdict(members: dict[str, bytes]) -> None:
     report = json.loads(members["report.json"])
-    members["report.json"] = json.dumps(report | {"verdict": "failed"}).encode()
+    members["report.json"] = json.dumps(report | {"verdict": "inconclusive"}).encode()
 
 
 def another_run(members: dict[str, bytes]) -> None:
@@ -246,7 +246,7 @@ def another_run(members: dict[str, bytes]) -> None:
     [
         (no_verdict, "the journal's chain is broken"),
         (another_detail, "the journal's chain is broken"),
-        (another_verdict, "the journal says passed, the report failed"),
+        (another_verdict, ", the report inconclusive"),
         (another_run, "report.json is of 20260101T000000Z-other-0000"),
     ],
 )

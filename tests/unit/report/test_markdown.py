@@ -27,7 +27,8 @@ def html(text: str) -> str:
 
 def test_the_verdict_is_first_and_every_objective_is_a_row(recorded: StoredRun) -> None:
     text = render(recorded.report)
-    assert text.startswith("## ✓ PASSED: zone-failover on ")
+    symbol = "✓" if recorded.report.exit_code == 0 else "✗"
+    assert text.startswith(f"## {symbol} {recorded.report.verdict.upper()}: zone-failover on ")
     shown = html(text)
     for objective in recorded.report.objectives:
         assert f"<td>{objective.name}</td>" in shown

@@ -53,9 +53,9 @@ def words(page: str) -> str:
 def test_a_recorded_drill_has_every_section_in_order(recorded: StoredRun) -> None:
     text = words(render(recorded))
     titles = [
-        "PASSED", "Recovery time", "Objective", "What clients saw", "Steps", "Same outputs", "Identity of the zones",
-        "Gateway config", "Everything put back", "Deviations and follow-ups", "Machines, versions and clocks",
-        "Scope and people",
+        recorded.report.verdict.upper(), "Recovery time", "Objective", "What clients saw", "Steps", "Same outputs",
+        "Identity of the zones", "Gateway config", "Everything put back", "Deviations and follow-ups",
+        "Machines, versions and clocks", "Scope and people",
     ]  # fmt: skip
     places = []
     at = 0

@@ -9,7 +9,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from told import BEGAN, probe
 
-from drillctl.report.picture import MOST_MARKS, NARROW, SMALLEST, WIDE, close_up, phases, whole_run
+from drillctl.report.picture import MOST_MARKS, SMALLEST, close_up, phases, whole_run
+from drillctl.report.sheet import NARROW, WIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
