@@ -70,16 +70,18 @@ def look(transport: Transport, *programs: str) -> Machine:
 
 
 def _clock(transport: Transport) -> tuple[float | None, float | None]:
-    """Return by how much the host's wall clock is ahead of ours, and how far that can be wrong, in seconds."""
-    best: tuple[float | None, float | None] = (None, None)
+    """Return by how much the host's wall clock is ahead of ours, and how far that can be wrong, in seconds.
+
+    Every reading is taken, also when one is of no use: the channels that were prepared for them are used up.
+    """
+    readings: list[tuple[float, float, str]] = []
     for _ in range(CLOCK_READINGS):
         asked, began = time.time(), time.monotonic()
         text = transport.run(["date", "+%s.%N"]).text
         error = (time.monotonic() - began) / 2
-        try:
-            offset = float(text) - (asked + error)
-        except ValueError:  # a `date` that knows no nanoseconds
-            return None, None
-        if best[1] is None or error < best[1]:
-            best = (offset, error)
-    return best
+        readings.append((error, asked + error, text))
+    error, ours, text = min(readings)
+    try:
+        return float(text) - ours, error
+    except ValueError:  # a `date` that knows no nanoseconds
+        return None, None

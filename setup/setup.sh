@@ -18,7 +18,8 @@ TEST_PROGRAMS="chromium:chromium chromedriver:chromium-driver pdftotext:poppler-
 /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc:fonts-noto-cjk"
 
 tests=
-[ "${1:-}" != tests ] || tests=yes
+wants=" wants"
+[ "${1:-}" != tests ] || { tests=yes && wants=" and the tests want"; }
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -87,7 +88,7 @@ install_packages() {
     log=$(mktemp)
     before=
     for service in nginx sshd; do ! runs $service || before="$before $service"; done
-    say "packages of the distribution are missing, for the lab's hosts or for .venv: $*"
+    say "packages of the distribution are missing, for the lab's hosts${tests:+, for the tests} or for .venv: $*"
     say "installing them with apt-get; their services will not run on this machine"
     forbid_services
     # The package lists may be absent or old; both show only when something is fetched.
@@ -118,9 +119,9 @@ packages() {
     set -- $packages
     [ $# -gt 0 ] || return 0
     if [ "$(id -u)" != 0 ]; then
-        say "the lab wants packages that only root can install: sudo apt-get install -y --no-install-recommends $*"
+        say "the lab$wants packages that only root can install: sudo apt-get install -y --no-install-recommends $*"
     elif ! command -v apt-get >/dev/null; then
-        say "the lab wants packages that this distribution names in its own way: $*"
+        say "the lab$wants packages that this distribution names in its own way: $*"
     else
         install_packages "$@"
     fi
