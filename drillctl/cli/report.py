@@ -56,7 +56,10 @@ def report(
     text = _rendered(found, form)
     _write(output or Path("-"), text.encode())
     if show and output is not None:
-        typer.launch(str(output.absolute()))
+        import webbrowser
+
+        if not webbrowser.open(output.absolute().as_uri()):
+            err().print("No browser could be opened here; open that file in one.")
 
 
 def verify_bundle(

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,6 +85,35 @@ def test_what_cannot_be_done_is_told(
     assert said in ended.err.replace("\n", " ")
     assert ended.out == ""
     assert ended.quiet
+
+
+def test_open_hands_the_page_to_the_browser_of_the_environment(
+    drillctl: Callable[..., Ended], run: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "browse"
+    script.write_text('#!/bin/sh\necho "$1" >"$0.asked"\n')
+    script.chmod(0o755)
+    assert drillctl("report", "--open", BROWSER=str(script)).code == 0
+    assert (tmp_path / "browse.asked").read_text() == f"{(run / 'report.html').as_uri()}\n"
+
+
+def test_without_a_browser_the_page_is_still_made_and_that_is_told(drillctl: Callable[..., Ended], run: Path) -> None:
+    ended = drillctl("report", "--open", BROWSER="/nonexistent/browser %s", PATH="/nonexistent")
+    assert (ended.code, ended.out) == (0, f"{run / 'report.html'}\n")
+    assert ended.err == "No browser could be opened here; open that file in one.\n"
+
+
+def test_a_reader_that_goes_away_is_no_error(run: Path, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m drillctl report -f csv | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "DRILLCTL_HOME": str(tmp_path / "state")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith("seq,lane,image")
+    assert (done.returncode, done.stderr) in {(0, ""), (1, "")}  # click ends with 1
 
 
 def test_without_a_run_that_is_told(drillctl: Callable[..., Ended]) -> None:
