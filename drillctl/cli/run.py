@@ -39,6 +39,7 @@ def run(
     from drillctl.run import People
 
     only_one(inventory, lab)
+    _check_names(approver, *(participant or ()))
     file = books.find(playbook)
     book = books.load(file)
     with _estate(inventory, lab) as (estate, path, cannot_prove):
@@ -131,6 +132,19 @@ def _keep_sources(folder: Path, estate: Inventory, book: Playbook, progress: Pro
         stored.keep_sources(folder, estate, book)
     except OSError as error:
         progress.note(f"inventory and playbook could not be kept for the report: {error.strerror}")
+
+
+def _check_names(*names: str | None) -> None:
+    """Refuse a name that no report could show. Raises UsageError."""
+    from drillctl.errors import UsageError
+
+    for name in names:
+        if name is not None and not (name.isprintable() and 0 < len(name.strip()) <= 200):
+            raise UsageError(
+                f"{ascii(name)[:80]} is no name for the report",
+                hint="--approver and --participant take one line of at most 200 characters",
+                state="nothing was changed",
+            )
 
 
 def _operator() -> str:

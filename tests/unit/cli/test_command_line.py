@@ -103,6 +103,16 @@ def test_help_is_there_and_imports_nothing_heavy(drillctl: Callable[..., Ended],
     assert [name for name in imported if name.split(".")[0] in heavy] == []
 
 
+@pytest.mark.parametrize("name", ["", " ", "two\nlines", "x" * 201, "\udcff"])
+def test_a_name_that_no_report_can_show_is_refused(
+    drillctl: Callable[..., Ended], inventory_file: Path, playbook_file: Path, name: str
+) -> None:
+    ended = drillctl(*DRILL, "--yes", "--participant", "Li Wei", "--participant", name)
+    assert ended.code == 2
+    assert "is no name for the report" in ended.err
+    assert ended.quiet
+
+
 def test_help_names_every_command_and_every_exit_code(drillctl: Callable[..., Ended]) -> None:
     text = drillctl("--help").out
     for command in ("run", "status", "recover", "report", "verify-bundle", "validate", "lab"):
