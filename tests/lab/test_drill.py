@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -113,8 +114,9 @@ def test_a_drill_leaves_a_report_and_evidence_that_agree_with_the_hosts(estate: 
         assert abs(machines[name]["clock_offset_seconds"]) <= machines[name]["clock_error_seconds"] + 0.01
     assert machines["gateway"]["software"]["nginx"] in estate.on("gateway", "nginx -v 2>&1")
     assert machines["zone-a-1"]["software"]["torch"]
-    live = estate.on("gateway", f"cat {CONFIG}")
-    assert (folder / "before" / "gateway.conf").read_text() == (folder / "after" / "gateway.conf").read_text() == live
+    live = estate.on("gateway", f"sha256sum < {CONFIG}").split()[0]
+    for when in ("before", "after"):
+        assert hashlib.sha256((folder / when / "gateway.conf").read_bytes()).hexdigest() == live
     line = report["timeline"]
     order = ["fault_began", "first_failed", "active", "sustained", "restore_began", "traffic_ended"]
     assert [line[name] for name in order] == sorted(line[name] for name in order)
