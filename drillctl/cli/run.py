@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drillctl.cli.estate import InventoryOption, LabOption, inventory_path, only_one
+from drillctl.cli.variables import VariablesOption, given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,36 +32,42 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before anything is changed.")] = False,
     plan_only: Annotated[bool, typer.Option("--plan", help="Show the plan and stop; touches no host.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")] = False,
+    variables: VariablesOption = None,
     approver: Annotated[str | None, typer.Option(help="Who approved the drill, for the report.")] = None,
     participant: Annotated[list[str] | None, typer.Option(help="Who takes part; may be given again.")] = None,
 ) -> None:
     """Drill: break the primary for real, switch, measure, prove, and put everything back."""
     from drillctl import playbook as books
-    from drillctl.run import People
 
     only_one(inventory, lab)
     _check_names(approver, *(participant or ()))
     file = books.find(playbook)
-    book = books.load(file)
-    with _estate(inventory, lab) as (estate, path, cannot_prove):
-        _show_plan(estate, book, result=plan_only)
+    book = books.load(file, given(variables))
+    with estate_of(inventory, lab) as (estate, path, cannot_prove):
+        books.check_hosts(file, given(variables), book, estate)
+        show_plan(estate, book, result=plan_only)
         if plan_only:
             return
-        _agree(estate, yes)
-        people = People(approver or estate.approver, tuple(participant or estate.participants), _operator())
+        agree(yes, f"Drill {estate.name} ({estate.environment})?")
+        people = people_of(estate, approver, participant)
         report = drill(estate, book, Sources(path.absolute(), file.absolute()), cannot_prove, people)
-        if as_json:
-            sys.stdout.write(report.model_dump_json(indent=2) + "\n")
-        else:
-            from drillctl.cli.console import out
-            from drillctl.report.terminal import render
-
-            render(report, out())
-    _name_page(report, as_json=as_json)
+        show(report, as_json=as_json)
+    name_page(report, as_json=as_json)
     raise typer.Exit(report.exit_code)
 
 
-def _name_page(report: Report, *, as_json: bool) -> None:
+def show(report: Report, *, as_json: bool) -> None:
+    """Print the report: one JSON document, or for a person."""
+    if as_json:
+        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+        return
+    from drillctl.cli.console import out
+    from drillctl.report.terminal import render
+
+    render(report, out())
+
+
+def name_page(report: Report, *, as_json: bool) -> None:
     """Name the HTML report last of all: where to go on reading."""
     from drillctl.cli.console import err, out
 
@@ -74,7 +81,7 @@ class Sources:
     """The files that a run was made from; `drillctl recover` reads them again."""
 
     inventory: Path
-    playbook: Path
+    playbook: Path | None
 
 
 def drill(
@@ -83,9 +90,16 @@ def drill(
     sources: Sources,
     cannot_prove: tuple[str, ...] = (),
     people: People | None = None,
+    *,
+    keep: bool = False,
+    force: bool = False,
 ) -> Report:
-    """Carry out a playbook, store its journal and report in the run's folder, and return the report."""
+    """Carry out a playbook, store its journal and report in the run's folder, and return the report.
+
+    `keep`: a switch that succeeds stays. `force`: nothing is asked of the zone that serves.
+    """
     from drillctl import drill as drills
+    from drillctl import snapshot
     from drillctl.cli.console import err
     from drillctl.cli.progress import Progress
     from drillctl.interrupt import Interrupt
@@ -100,6 +114,7 @@ def drill(
     journal = Journal(folder / "journal.jsonl")
     journal.claim()
     journal.record("run", run_id=run_id, playbook_file=str(sources.playbook), inventory_file=str(sources.inventory))
+    snapshot.keep_playbook(folder, book)
     last_words = f"`drillctl recover {run_id}` puts everything back."
     try:
         _keep_sources(folder, estate, book, progress)
@@ -112,6 +127,8 @@ def drill(
                 journal=journal,
                 interrupt=interrupt,
                 watcher=progress,
+                keep=keep,
+                force=force,
             )
             one.people = people or one.people
             one.findings.not_proven += [what for what in cannot_prove if estate.waived(what) is None]
@@ -147,6 +164,13 @@ def _check_names(*names: str | None) -> None:
             )
 
 
+def people_of(estate: Inventory, approver: str | None = None, participants: list[str] | None = None) -> People:
+    """Return who answers for a run: as said on the command line, otherwise as the inventory says."""
+    from drillctl.run import People
+
+    return People(approver or estate.approver, tuple(participants or estate.participants), _operator())
+
+
 def _operator() -> str:
     """Return the account that runs drillctl, and where."""
     import getpass
@@ -160,7 +184,7 @@ def _operator() -> str:
 
 
 @contextlib.contextmanager
-def _estate(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, tuple[str, ...]]]:
+def estate_of(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, tuple[str, ...]]]:
     """Yield inventory, its file, and what its hosts cannot prove; a lab that was not up is up only meanwhile."""
     from drillctl import inventory as inventories
 
@@ -184,7 +208,7 @@ def _estate(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, tu
             err().print("The lab is down again; `drillctl lab up` keeps one.")
 
 
-def _show_plan(estate: Inventory, book: Playbook, *, result: bool) -> None:
+def show_plan(estate: Inventory, book: Playbook, *, result: bool) -> None:
     """Print the plan: to stdout when it is the result that was asked for, to stderr when a drill follows."""
     from drillctl.cli.console import err, out
     from drillctl.plan import make_plan
@@ -193,7 +217,7 @@ def _show_plan(estate: Inventory, book: Playbook, *, result: bool) -> None:
     render_plan(make_plan(estate, book), estate, book, out() if result else err())
 
 
-def _agree(estate: Inventory, yes: bool) -> None:
+def agree(yes: bool, question: str) -> None:
     """Ask before anything is changed. Raises UsageError without a terminal and without --yes."""
     from drillctl.errors import Aborted, UsageError
 
@@ -204,7 +228,7 @@ def _agree(estate: Inventory, yes: bool) -> None:
             "there is no terminal to ask on", hint="say --yes to drill without being asked", state="nothing was changed"
         )
     try:
-        agreed = typer.confirm(f"Drill {estate.name} ({estate.environment})?", err=True)
+        agreed = typer.confirm(question, err=True)
     except typer.Abort:  # the end of the input, as Ctrl-D
         agreed = False
     if not agreed:

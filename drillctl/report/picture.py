@@ -67,9 +67,9 @@ def whole_run(report: Report, probes: Sequence[Probe]) -> Drawing | None:
 
 
 def close_up(report: Report, probes: Sequence[Probe]) -> Drawing | None:
-    """Draw the requests around the outage, one mark each; None without an outage or a fault."""
+    """Draw the requests around the fault, or around a switch without one, a mark each; None without either."""
     line = report.timeline
-    clock, fault = line.clock, line.fault_began
+    clock, fault = line.clock, _anchor(report)
     if clock is None or fault is None or not probes:
         return None
     end = max(t for t in (fault, line.first_good, line.active, line.detected) if t is not None)
@@ -101,6 +101,12 @@ def close_up(report: Report, probes: Sequence[Probe]) -> Drawing | None:
         _time_axis(sheet, x, report)
         drawn.append(sheet.done(words))
     return Drawing(drawn[0], drawn[1], words)
+
+
+def _anchor(report: Report) -> float | None:
+    """Return when the drill began to act on the service: the fault, or the switch where there was none."""
+    line = report.timeline
+    return line.fault_began if line.fault_began is not None else line.switch_began
 
 
 def _in_words(report: Report) -> str:
@@ -315,18 +321,19 @@ def _moments(sheet: Sheet, report: Report, x: Linear) -> list[tuple[float, float
     """Write the moments of the outage, above each other where they would touch; return each with where it stands."""
     line = report.timeline
     named = [
-        ("fault begins", line.fault_began),
+        ("fault begins" if line.fault_began is not None else "switch begins", _anchor(report)),
         ("first failed request", line.first_failed),
         ("fault proven", line.fault_proven),
         ("detected", line.detected),
         ("switched", line.active),
         ("first good answer", line.first_good),
     ]
+    zero = _anchor(report) or 0.0
     labels = sorted(((at, name) for name, at in named if at is not None and x.low <= at <= x.high))
     row_ends: list[float] = []
     placed: list[tuple[float, float]] = []
     for at, name in labels:
-        text = f"{name} +{at - (line.fault_began or 0):.2f} s" if at != line.fault_began else f"{name} {at:.2f} s"
+        text = f"{name} +{at - zero:.2f} s" if at != zero else f"{name} {at:.2f} s"
         room = len(text) * LETTER + 10
         anchor = "start" if x(at) + room < sheet.right else "end"
         begin = x(at) if anchor == "start" else x(at) - room

@@ -78,7 +78,7 @@ class StoredRun:
 def keep_sources(folder: Path, inventory: Inventory, playbook: Playbook) -> None:
     """Write inventory and playbook as they are used, without the values of environments. Raises OSError."""
     for name, part in (("inventory.yaml", inventory), ("playbook.yaml", playbook)):
-        document = redacted(part.model_dump(mode="json", exclude_unset=True))
+        document = redacted(part.model_dump(mode="json", exclude_unset=True, by_alias=True))
         (folder / name).write_text(_yaml(document), encoding="utf-8")
 
 

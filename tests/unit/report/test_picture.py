@@ -162,3 +162,16 @@ def test_phases_follow_each_other(recorded: StoredRun) -> None:
         "baseline", "fault", "detect", "switch", "verify", "heal", "failback", "verify", "disarm",
     ]  # fmt: skip
     assert all(began <= ended for _, began, ended in found)
+
+
+def test_a_switch_without_a_fault_is_drawn_close_up_as_well(tell: Callable[..., Told]) -> None:
+    told = tell("P" * 30 + "S" * 33)
+    told.run.moments.switch_began = BEGAN + 2.9
+    told.run.moments.active = BEGAN + 3.05
+    close = close_up(told.report(), told.run.findings.probes)
+    assert close is not None
+    shown = texts(close.wide)
+    assert "switch begins 4.90 s" in shown
+    assert "switched +0.15 s" in shown
+    assert not any("fault" in text for text in shown)
+    assert paths(close, "mark", "failed") == []
