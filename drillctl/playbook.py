@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, field_validator
 
 from drillctl import template, yamlfile
+from drillctl.capacity import CapacityPlan
 from drillctl.errors import FileError, UsageError
 from drillctl.faults import KINDS, Fault
 from drillctl.inventory import Name, Part, Role
@@ -28,10 +29,20 @@ from drillctl.language import (
     SwitchStep,
     VerifyStep,
 )
+from drillctl.stop import StopPlan
 
-Check = Literal["health", "role", "model", "environment", "isolation", "gateway", "equality"]
+Check = Literal["health", "role", "model", "environment", "isolation", "gateway", "equality", "capacity"]
 
-CHECKS: tuple[Check, ...] = ("health", "role", "model", "environment", "isolation", "gateway", "equality")
+CHECKS: tuple[Check, ...] = (
+    "health",
+    "role",
+    "model",
+    "environment",
+    "isolation",
+    "gateway",
+    "equality",
+    "capacity",
+)
 """Every check of the steady state, in the order in which they run."""
 
 if TYPE_CHECKING:
@@ -155,6 +166,8 @@ class Playbook(Part):
     traffic: TrafficPlan = TrafficPlan()
     start: StartPlan = StartPlan()
     guard: GuardPlan = GuardPlan()
+    capacity: CapacityPlan = CapacityPlan()
+    stop: StopPlan = StopPlan()
     expects: Expects = Expects()
     steady_state: Annotated[tuple[Check, ...], Field(min_length=1)] = CHECKS
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
@@ -205,7 +218,17 @@ def images(playbook: Playbook) -> tuple[Path, ...]:
 def contradictions(playbook: Playbook) -> list[tuple[yamlfile.Location, str]]:
     """Return steps that cannot follow each other as they stand, and changes that the restore does not undo."""
     order = [step.step for step in playbook.steps]
-    return [*_restored(playbook, order), *_in_sequence(playbook, order), *_aimed(playbook)]
+    return [*_restored(playbook, order), *_in_sequence(playbook, order), *_aimed(playbook), *_too_soon(playbook)]
+
+
+def _too_soon(playbook: Playbook) -> list[tuple[yamlfile.Location, str]]:
+    """Return a stop condition that would stop every drill."""
+    pause = 2 / playbook.traffic.rate
+    allowed = playbook.stop.outage_seconds
+    if allowed is None or allowed > pause:
+        return []
+    message = f"at {playbook.traffic.rate:g} requests a second, {pause:g} s without an answer are no outage"
+    return [(("stop", "outage_seconds"), message)]
 
 
 def _restored(playbook: Playbook, order: Sequence[str]) -> list[tuple[yamlfile.Location, str]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from drillctl.cli.consent import Consent, not_asked
 from drillctl.cli.estate import InventoryOption, LabOption, inventory_path, only_one
 from drillctl.cli.variables import VariablesOption, given
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drillctl.cli.progress import Progress
+    from drillctl.gates import Gate
     from drillctl.inventory import Inventory
     from drillctl.playbook import Playbook
     from drillctl.report.model import Report
@@ -29,7 +31,22 @@ def run(
     playbook: Annotated[str, typer.Argument(metavar="PLAYBOOK", help="A built-in one by name, or a file by path.")],
     inventory: InventoryOption = None,
     lab: LabOption = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before anything is changed.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask before anything is changed; not enough for production.")
+    ] = False,
+    confirm: Annotated[
+        str | None,
+        typer.Option("--confirm", metavar="NAME", help="Agree by naming the estate, as production needs it."),
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--override-gate", metavar="GATE", help="Drill though window, blackout or interval says no; with --reason."
+        ),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why a gate is overridden; goes into the report.")
+    ] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Show the plan and stop; touches no host.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")] = False,
     variables: VariablesOption = None,
@@ -41,16 +58,21 @@ def run(
 
     only_one(inventory, lab)
     _check_names(approver, *(participant or ()))
+    overrides = _overrides(override or [], reason)
+    consent = Consent(yes=yes, confirm=confirm)
     file = books.find(playbook)
     book = books.load(file, given(variables))
     with estate_of(inventory, lab) as (estate, path, cannot_prove):
         books.check_hosts(file, given(variables), book, estate)
-        show_plan(estate, book, result=plan_only)
+        gates = calendar_gates(estate, book, overrides)
+        show_plan(estate, book, gates, result=plan_only)
         if plan_only:
             return
-        agree(yes, f"Drill {estate.name} ({estate.environment})?")
+        consent.check(estate)
+        agreed = consent.ask(estate) if all(gate.lets_through for gate in gates) else not_asked(estate)
         people = people_of(estate, approver, participant)
-        report = drill(estate, book, Sources(path.absolute(), file.absolute()), cannot_prove, people)
+        sources = Sources(path.absolute(), file.absolute())
+        report = drill(estate, book, sources, (*gates, agreed), cannot_prove, people)
         show(report, as_json=as_json)
     name_page(report, as_json=as_json)
     raise typer.Exit(report.exit_code)
@@ -84,10 +106,23 @@ class Sources:
     playbook: Path | None
 
 
+def calendar_gates(estate: Inventory, book: Playbook, overrides: dict[str, str]) -> tuple[Gate, ...]:
+    """Return the gates of the calendar as they are now. Raises NotStarted when the last drill cannot be told."""
+    from datetime import UTC, datetime, timedelta
+
+    from drillctl import gates
+    from drillctl.last_drill import last_drill
+
+    last = last_drill(estate.name) if estate.gates.minimum_hours_between_drills is not None else None
+    needed = timedelta(seconds=book.stop.time_box_seconds)
+    return gates.of_calendar(estate, datetime.now(UTC), needed, last, overrides)
+
+
 def drill(
     estate: Inventory,
     book: Playbook,
     sources: Sources,
+    gates: tuple[Gate, ...],
     cannot_prove: tuple[str, ...] = (),
     people: People | None = None,
     *,
@@ -96,6 +131,7 @@ def drill(
 ) -> Report:
     """Carry out a playbook, store its journal and report in the run's folder, and return the report.
 
+    `gates` are those that were decided before, the agreement of a person among them; a closed one refuses the drill.
     `keep`: a switch that succeeds stays. `force`: nothing is asked of the zone that serves.
     """
     from drillctl import drill as drills
@@ -113,7 +149,13 @@ def drill(
     started_at, began = utc_now(), time.monotonic()
     journal = Journal(folder / "journal.jsonl")
     journal.claim()
-    journal.record("run", run_id=run_id, playbook_file=str(sources.playbook), inventory_file=str(sources.inventory))
+    journal.record(
+        "run",
+        run_id=run_id,
+        inventory=estate.name,
+        playbook_file=str(sources.playbook),
+        inventory_file=str(sources.inventory),
+    )
     snapshot.keep_playbook(folder, book)
     last_words = f"`drillctl recover {run_id}` puts everything back."
     try:
@@ -131,6 +173,7 @@ def drill(
                 force=force,
             )
             one.people = people or one.people
+            one.findings.gates = gates
             one.findings.not_proven += [what for what in cannot_prove if estate.waived(what) is None]
             ending = drills.carry_out(one)
         report = make_report(one, ending, started_at, utc_now(), time.monotonic() - began)
@@ -208,28 +251,37 @@ def estate_of(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, 
             err().print("The lab is down again; `drillctl lab up` keeps one.")
 
 
-def show_plan(estate: Inventory, book: Playbook, *, result: bool) -> None:
+def show_plan(estate: Inventory, book: Playbook, gates: tuple[Gate, ...], *, result: bool) -> None:
     """Print the plan: to stdout when it is the result that was asked for, to stderr when a drill follows."""
     from drillctl.cli.console import err, out
     from drillctl.plan import make_plan
     from drillctl.report.terminal import render_plan
 
-    render_plan(make_plan(estate, book), estate, book, out() if result else err())
+    render_plan(make_plan(estate, book), estate, book, out() if result else err(), gates)
 
 
-def agree(yes: bool, question: str) -> None:
-    """Ask before anything is changed. Raises UsageError without a terminal and without --yes."""
-    from drillctl.errors import Aborted, UsageError
+def _overrides(names: list[str], reason: str | None) -> dict[str, str]:
+    """Return the reason by overridden gate. Raises UsageError for a gate that cannot be, and without a reason."""
+    from drillctl.errors import UsageError
 
-    if yes:
-        return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not names and reason is None:
+        return {}
+    from drillctl.gates import OVERRIDABLE
+
+    unchanged = "nothing was changed"
+    for name in names:
+        if name not in OVERRIDABLE:
+            raise UsageError(
+                f"the gate `{name}` cannot be overridden",
+                hint=f"those that can: {', '.join(OVERRIDABLE)}; what else refuses a drill has to be put right",
+                state=unchanged,
+            )
+    if not names:
+        raise UsageError("--reason is for --override-gate", hint="name the gate as well", state=unchanged)
+    if reason is None or len(reason.strip()) < 10 or not reason.isprintable():
         raise UsageError(
-            "there is no terminal to ask on", hint="say --yes to drill without being asked", state="nothing was changed"
+            "a gate is overridden with a --reason, in one line of at least 10 characters",
+            hint="say what the emergency is and who decided; it goes into the report",
+            state=unchanged,
         )
-    try:
-        agreed = typer.confirm(question, err=True)
-    except typer.Abort:  # the end of the input, as Ctrl-D
-        agreed = False
-    if not agreed:
-        raise Aborted("you said no", state="nothing was changed")
+    return dict.fromkeys(names, reason.strip())

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from drillctl.cli.consent import Consent
 from drillctl.cli.estate import InventoryOption, LabOption
 
 
@@ -15,6 +16,10 @@ def switch(
     inventory: InventoryOption = None,
     lab: LabOption = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before anything is changed.")] = False,
+    confirm: Annotated[
+        str | None,
+        typer.Option("--confirm", metavar="NAME", help="Agree by naming the estate, as production needs it."),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="The serving zone is dead: ask nothing of it, check the target alone.")
     ] = False,
@@ -39,10 +44,14 @@ def switch(
         raise UsageError(f"there are no images in {folder}", state="nothing was changed")
     with runs.estate_of(inventory, lab) as (estate, path, cannot_prove):
         turned = switchover.towards(estate, zone)
-        runs.show_plan(turned, book, result=False)
-        runs.agree(yes, f"Switch {estate.name} ({estate.environment}) to {turned.zone('standby').name}?")
+        runs.show_plan(turned, book, (), result=False)
+        consent = Consent(yes=yes, confirm=confirm)
+        consent.check(estate)
+        # Windows and blackouts are for drills: this is planned work, or the emergency itself.
+        agreed = consent.ask(estate, f"Switch {estate.name} ({estate.environment}) to {turned.zone('standby').name}?")
         sources = runs.Sources(path.absolute(), None)
-        report = runs.drill(turned, book, sources, cannot_prove, runs.people_of(turned), keep=True, force=force)
+        people = runs.people_of(turned)
+        report = runs.drill(turned, book, sources, (agreed,), cannot_prove, people, keep=True, force=force)
         runs.show(report, as_json=as_json)
     runs.name_page(report, as_json=as_json)
     raise typer.Exit(report.exit_code)

@@ -34,7 +34,4 @@ class ShownGate(NamedTuple):
 
 def gates_of(report: Report) -> list[ShownGate]:
     """Return the gates of a report; one that an older drillctl wrote has none."""
-    return [
-        ShownGate(gate.name, gate.rule, gate.found, gate.passed, getattr(gate, "overridden", None))
-        for gate in getattr(report, "gates", ())
-    ]
+    return [ShownGate(gate.name, gate.rule, gate.found, gate.passed, gate.overridden) for gate in report.gates]

@@ -29,7 +29,7 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
         "ssh:\n",
         "shh:\n",
         [
-            "31:1: unknown key `shh`; did you mean `ssh`? Allowed here: approver, environment, gateway, name, "
+            "31:1: unknown key `shh`; did you mean `ssh`? Allowed here: approver, environment, gates, gateway, name, "
             "participants, service, ssh, waivers, zones"
         ],
     ),

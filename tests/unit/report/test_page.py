@@ -213,3 +213,19 @@ def test_a_report_of_an_older_drillctl_can_be_shown(tell: Callable[..., Told]) -
 
     (told.run.folder / "report.json").write_text(Report.model_validate(bare).model_dump_json(exclude_unset=True))
     assert "PASSED" in words(render(read(told.run.folder)))
+
+
+def test_gates_are_shown_with_rule_and_finding(tell: Callable[..., Told]) -> None:
+    from dataclasses import replace
+
+    from drillctl.report.model import GateResult
+
+    found = tell().stored()
+    gates = [
+        GateResult(name="window", rule="Tue to Thu", found="Wednesday", passed=True, overridden=None),
+        GateResult(name="interval", rule="24 h apart", found="3 h", passed=False, overridden="an emergency, by Ana"),
+        GateResult(name="blackout", rule="not on 12-31", found="12-31", passed=False, overridden=None),
+    ]
+    text = words(render(replace(found, report=found.report.model_copy(update={"gates": gates}))))
+    for shown in ("✓ passed", "– overridden: an emergency, by Ana", "✗ REFUSED", "24 h apart"):
+        assert shown in text
