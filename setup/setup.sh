@@ -13,8 +13,8 @@ POLICY=/usr/sbin/policy-rc.d
 # program:package, the same as in drillctl/lab/ground.py
 LAB_PROGRAMS="systemd-nspawn:systemd-container sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client
 nginx:nginx ip:iproute2 nft:nftables unshare:util-linux nsenter:util-linux"
-# program or file:package; Ubuntu has Chromium as a snap only, which `apt-get install chromium` does not bring
-TEST_PROGRAMS="chromium:chromium chromedriver:chromium-driver pdftotext:poppler-utils
+# program or file:package, of which PostgreSQL is started by the tests themselves; Ubuntu has Chromium as a snap only, which `apt-get install chromium` does not bring
+TEST_PROGRAMS="pg_ctlcluster:postgresql chromium:chromium chromedriver:chromium-driver pdftotext:poppler-utils
 /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc:fonts-noto-cjk"
 
 tests=
@@ -100,6 +100,7 @@ install_packages() {
         case $package in
         nginx) switch_off nginx.service ;;
         openssh-server) switch_off ssh.socket ssh.service ;;
+        postgresql) switch_off postgresql.service ;;
         esac
     done
     remove_policy

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from drillctl.cli import lab, lease, recover, report, run, schema, status, switch, validate
+from drillctl.cli import history, lab, lease, recover, report, run, schema, status, switch, validate
 
 app = typer.Typer(
     name="drillctl",
@@ -51,5 +51,6 @@ app.command(name="report", short_help="The report of a run: HTML, Markdown, JUni
 app.command(name="verify-bundle", short_help="Check an evidence bundle, and who vouches for it.")(report.verify_bundle)
 app.add_typer(lease.app, name="lease", short_help="Who holds the hosts' leases; ending one by hand.")
 app.command(name="validate", short_help="Check inventory and playbooks; touches no host.")(validate.validate)
+app.add_typer(history.app, name="history", short_help="The runs of the past: list, show, trend, export.")
 app.command(name="schema", short_help="JSON Schema of playbooks and inventories, for editors.")(schema.schema)
 app.add_typer(lab.app, name="lab", short_help="Real hosts on this machine, for trying and testing.")

@@ -104,7 +104,8 @@ def _rendered(found: StoredRun, form: Format) -> str:
 
         first = found.probes[0].scheduled if found.probes else 0.0
         return csv(found.probes, found.report.timeline.clock or first)
-    return found.report.model_dump_json(indent=2) + "\n"
+    # As it was written, not as this drillctl would write it.
+    return (found.folder / "report.json").read_text(encoding="utf-8")
 
 
 def _bundle(found: StoredRun, key: Path | None) -> bytes:

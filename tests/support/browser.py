@@ -107,7 +107,7 @@ def browser(profile: Path) -> Iterator[Browser]:
     """Start Chromium with an empty profile; end it afterwards. Raises RuntimeError where it is not installed."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
-        raise RuntimeError("chromium and chromium-driver are missing: `make setup` as root installs them")
+        raise RuntimeError("chromium and chromium-driver are missing: `make test` as root installs them")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for flag in (*FLAGS, f"--user-data-dir={profile}"):
