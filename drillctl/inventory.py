@@ -55,6 +55,7 @@ HaproxySocket = Annotated[
 ]
 VariableName = Annotated[str, matching(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name")]
 Line = Annotated[str, matching(r"[^\x00\n]*", "a value of one line")]
+Person = Annotated[str, matching(r"[^\x00-\x1f]{1,200}", "a name of one line, at most 200 characters")]
 ClockTime = Annotated[
     str, matching(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00", "a time of day such as 22:00, in 24 hours")
 ]
@@ -351,7 +352,7 @@ class HistoryPlan(Part):
 
 
 class Inventory(Part):
-    """Everything that drillctl knows of an estate."""
+    """Everything that drillctl knows of an estate; `approver` and `participants` are for the report of a drill."""
 
     name: Name
     environment: Literal["lab", "staging", "production"] = "staging"
@@ -364,6 +365,8 @@ class Inventory(Part):
     """The faults beside kill and stop whose programs are installed, with `privileges: installed`."""
     gates: GatePlan = GatePlan()
     history: HistoryPlan = HistoryPlan()
+    approver: Person | None = None
+    participants: tuple[Person, ...] = ()
 
     def zone(self, role: Role) -> Zone:
         """Return the zone of a role."""
