@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from drillctl import yamlfile
 from drillctl.errors import FileError
@@ -155,6 +155,13 @@ class Waiver(Part):
     reason: Annotated[str, StringConstraints(min_length=10)]
 
 
+class HistoryPlan(Part):
+    """Where runs and samples are kept (docs/history.md), and for how many days samples are."""
+
+    url: SecretStr | None = None
+    keep_samples_days: Annotated[int, Field(strict=True, ge=1, le=36500)] = 180
+
+
 class Inventory(Part):
     """Everything that drillctl knows of an estate."""
 
@@ -165,6 +172,7 @@ class Inventory(Part):
     gateway: Gateway
     ssh: SshOptions = SshOptions()
     waivers: tuple[Waiver, ...] = ()
+    history: HistoryPlan = HistoryPlan()
 
     def zone(self, role: Role) -> Zone:
         """Return the zone of a role."""
