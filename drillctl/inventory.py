@@ -162,6 +162,19 @@ class HistoryPlan(Part):
     keep_samples_days: Annotated[int, Field(strict=True, ge=1, le=36500)] = 180
 
 
+class NotifyChannel(Part):
+    """Whom to tell (docs/patrol.md): where the URLs for Apprise are, never the URLs themselves, and what to tell of."""
+
+    name: Name
+    environment: VariableName | None = None
+    file: Path | None = None
+    on: Annotated[tuple[Literal["alarm", "recovery", "drill"], ...], Field(min_length=1)] = (
+        "alarm",
+        "recovery",
+        "drill",
+    )
+
+
 class Inventory(Part):
     """Everything that drillctl knows of an estate."""
 
@@ -173,6 +186,7 @@ class Inventory(Part):
     ssh: SshOptions = SshOptions()
     waivers: tuple[Waiver, ...] = ()
     history: HistoryPlan = HistoryPlan()
+    notify: tuple[NotifyChannel, ...] = ()
 
     def zone(self, role: Role) -> Zone:
         """Return the zone of a role."""
@@ -262,6 +276,11 @@ def contradictions(inventory: Inventory) -> list[tuple[yamlfile.Location, str]]:
         for location, host in _located_hosts(inventory):
             if location[0] == "zones" and not (host.pidfile or start.pidfile):
                 found.append((location, f"`{host.name}` needs a `pidfile`, here or in service.start"))
+    for number, channel in enumerate(inventory.notify):
+        if (channel.environment is None) == (channel.file is None):
+            found.append((("notify", number), f"`{channel.name}` needs either `environment` or `file`"))
+        if channel.name in {other.name for other in inventory.notify[:number]}:
+            found.append((("notify", number, "name"), f"channel `{channel.name}` is named twice"))
     if not urlsplit(inventory.gateway.url).hostname:
         found.append((("gateway", "url"), "the URL names no host"))
     return found
@@ -291,4 +310,11 @@ def _resolved(inventory: Inventory, folder: Path) -> Inventory:
 
     zones = tuple(z.model_copy(update={"hosts": tuple(map(located, z.hosts))}) for z in inventory.zones)
     gateway = inventory.gateway.model_copy(update={"hosts": tuple(map(located, inventory.gateway.hosts))})
-    return inventory.model_copy(update={"zones": zones, "gateway": gateway, "ssh": absolute(inventory.ssh)})
+    notify = tuple(
+        channel.model_copy(update={"file": (folder / channel.file.expanduser()).absolute()})
+        if channel.file
+        else channel
+        for channel in inventory.notify
+    )
+    own = {"zones": zones, "gateway": gateway, "ssh": absolute(inventory.ssh), "notify": notify}
+    return inventory.model_copy(update=own)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from drillctl.cli import lab, lease, recover, run, schedule, status, validate
+from drillctl.cli import lab, lease, recover, run, schedule, status, validate, watch
 
 app = typer.Typer(
     name="drillctl",
@@ -45,6 +45,7 @@ def drillctl(
 
 app.command(name="run", short_help="Drill: break the primary, switch, measure, put back.")(run.run)
 app.command(name="status", short_help="Both zones, the gateway, and what is not well.")(status.status)
+app.command(name="watch", short_help="Look by the clock; print, store and tell what changed.")(watch.watch)
 app.command(name="recover", short_help="Put back what a killed drill left.")(recover.recover)
 app.add_typer(lease.app, name="lease", short_help="Who holds the hosts' leases; ending one by hand.")
 app.command(name="schedule", short_help="A drill by the clock: timer, crontab line, workflow.")(schedule.schedule)

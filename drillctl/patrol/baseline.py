@@ -60,7 +60,7 @@ class Baseline:
             if known is None or (known.epoch is not None and known.epoch != holding.epoch):
                 self.configs[gateway.name] = Config(gateway.config_sha256, holding.epoch)
                 self.serving = look.serving_zone or self.serving
-            elif known.sha256 == gateway.config_sha256:
+            elif known.epoch is None:
                 known.epoch = holding.epoch
         if self.serving is None and look.drill is None:
             self.serving = look.serving_zone
