@@ -48,8 +48,10 @@ def secrets_of(inventory: Inventory, channels: Iterable[Channel]) -> tuple[str, 
         for url in channel.urls:
             parts = urlsplit(url)
             query = [pair.partition("=")[2] for pair in parts.query.split("&")]
-            # Apprise keeps tokens where other URLs keep the host, too.
-            words = [parts.netloc, *re.split(r"[@:]", parts.netloc), *parts.path.split("/"), *query]
+            login, _, host = parts.netloc.rpartition("@")
+            # Apprise keeps tokens where other URLs keep the host, too; what has a dot or a port is a host.
+            token = [] if re.search(r"[.:]", host) else [host]
+            words = [*login.split(":"), *token, *parts.path.split("/"), *query]
             found |= {url, *words, *map(unquote, words)}
     environments = [inventory.environment_of(host) for host in inventory.hosts]
     found |= {value for one in environments for name, value in one.items() if _SECRET_NAME.search(name)}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Topic = Literal["alarm", "recovery", "drill"]
 Severity = Literal["success", "warning", "failure"]
 
-_TOPICS: dict[str, Topic] = {"ALARM": "alarm", "changed": "alarm", "recovered": "recovery"}
+_TOPICS: dict[str, Topic] = {"ALARM": "alarm", "recovered": "recovery"}
 _VERDICTS: dict[str, Severity] = {
     "passed": "success",
     "failed": "failure",

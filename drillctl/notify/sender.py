@@ -19,6 +19,8 @@ from drillctl.notify.channel import channels_of, redacted, secrets_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from apprise import Apprise
+
     from drillctl.inventory import Inventory
     from drillctl.notify.channel import Channel
     from drillctl.notify.message import Message
@@ -131,15 +133,18 @@ class _Line:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
+        one: Apprise | str | None = None
         while (message := self._waiting.get()) is not None:
-            why = self._deliver(message)
+            if one is None:
+                one = _prepare(self.channel)
+            why = one if isinstance(one, str) else self._deliver(one, message)
             if why is None:
                 self.tally.sent += 1
             else:
                 self.tally.failed += 1
                 self._note(f"channel {self.channel.name} ({self.channel.kinds}) was not told: {why}")
 
-    def _deliver(self, message: Message) -> str | None:
+    def _deliver(self, one: Apprise, message: Message) -> str | None:
         """Try to deliver a message; return why it could not be, or None."""
         why = "nothing was tried"
         for number in range(self._patience.attempts):
@@ -150,7 +155,7 @@ class _Line:
                 continue
             outcome: list[str | None] = []
             self._attempt = threading.Thread(
-                target=lambda told: told.append(_notify(self.channel, message)),
+                target=lambda told: told.append(_notify(one, message)),
                 args=(outcome,),
                 name=f"notify {self.channel.name} attempt",
                 daemon=True,
@@ -166,21 +171,26 @@ class _Line:
         return f"{why} ({self._patience.attempts} attempts)"
 
 
-def _notify(channel: Channel, message: Message) -> str | None:
-    """Send one message by Apprise, once; return why it could not be, without anything of a URL in it."""
+def _prepare(channel: Channel) -> Apprise | str:
+    """Return what sends to a channel, or why it cannot be had. Importing and making it takes most of a second."""
     import apprise
 
     # Its own log names services and answers; what matters of that is in ours.
     logging.getLogger("apprise").setLevel(logging.CRITICAL)
     asset = apprise.AppriseAsset(app_id="drillctl", plugin_paths=[], storage_mode=apprise.PersistentStoreMode.MEMORY)
     one = apprise.Apprise(asset=asset)
-    if not all([one.add(url) for url in channel.urls]):  # noqa: C419 - every one is to be added
-        return "a URL of it is none that Apprise knows"
-    kind = {"success": apprise.NotifyType.SUCCESS, "failure": apprise.NotifyType.FAILURE}.get(
-        message.severity, apprise.NotifyType.WARNING
-    )
+    known = [one.add(url) for url in channel.urls]
+    return one if all(known) else "a URL of it is none that Apprise knows"
+
+
+def _notify(one: Apprise, message: Message) -> str | None:
+    """Send one message, once; return why it could not be, without anything of a URL in it."""
+    import apprise
+
+    kinds = {"success": apprise.NotifyType.SUCCESS, "failure": apprise.NotifyType.FAILURE}
+    kind = kinds.get(message.severity, apprise.NotifyType.WARNING)
     try:
         done = one.notify(title=message.title, body=message.body, notify_type=kind)
-    except Exception as error:  # noqa: BLE001 - a plugin of somebody else's must not end the thread
-        return f"the plugin failed ({type(error).__name__})"
+    except Exception as error:  # noqa: BLE001 - what somebody else's plugin raises must not end the thread
+        return f"it failed with {type(error).__name__}"
     return None if done else "the service did not take it"
