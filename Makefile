@@ -1,6 +1,6 @@
 # The two commands that matter: `make drill` shows a drill on real hosts, `make test` runs every check.
 .DEFAULT_GOAL := help
-.PHONY: help setup drill test lint bench-failover bench-inference clean
+.PHONY: help setup drill test lint bench-failover bench-inference bench-watch clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,6 +25,9 @@ bench-failover: setup  ## Measure the outage beside the runbook as a shell scrip
 bench-inference: setup  ## Measure the server beside an in-process loop, LitServe and Flask, and its start
 	@.venv/bin/python -m benchmarks.inference
 	@.venv/bin/python -m benchmarks.startup
+
+bench-watch: setup  ## Measure how much of a core a patrol of 20 hosts takes
+	@.venv/bin/python -m benchmarks.watch
 
 clean:  ## Remove the lab, .venv and every cache
 	@if [ -x .venv/bin/drillctl ]; then .venv/bin/drillctl lab down; fi

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,7 +51,7 @@ def watch(
         )
     if metrics is not None and once:
         raise UsageError("--metrics and --once exclude each other", state="nothing was done")
-    estate = load_estate(inventory, lab)
+    estate = with_credential(load_estate(inventory, lab))
     with _history(estate, wanted=store) as history, _sender(estate, wanted=not once) as sender:
         teller = _Teller(estate, sender, quiet=once)
         with _patrol(estate, seconds, 1 if once else hold, history, teller, wait=once) as patrol:
@@ -71,6 +73,15 @@ def interval(text: str) -> float:
             state="nothing was done",
         )
     return seconds
+
+
+def with_credential(estate: Inventory) -> Inventory:
+    """Return an estate that is logged in to with the key that systemd hands over, if it does (LoadCredential=)."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    key = Path(folder, "ssh-key") if folder else None
+    if key is None or not key.is_file():
+        return estate
+    return estate.model_copy(update={"ssh": estate.ssh.model_copy(update={"key": key})})
 
 
 class _Teller:
