@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from drillctl.cli import lab, lease, recover, run, schedule, status, validate, watch
+from drillctl.cli import lab, lease, notify, recover, run, schedule, status, validate, watch
 
 app = typer.Typer(
     name="drillctl",
@@ -49,5 +49,6 @@ app.command(name="watch", short_help="Look by the clock; print, store and tell w
 app.command(name="recover", short_help="Put back what a killed drill left.")(recover.recover)
 app.add_typer(lease.app, name="lease", short_help="Who holds the hosts' leases; ending one by hand.")
 app.command(name="schedule", short_help="A drill by the clock: timer, crontab line, workflow.")(schedule.schedule)
+app.command(name="notify", short_help="Send a test message to everybody who is told of alarms.")(notify.notify)
 app.command(name="validate", short_help="Check inventory and playbooks; touches no host.")(validate.validate)
 app.add_typer(lab.app, name="lab", short_help="Real hosts on this machine, for trying and testing.")

@@ -48,6 +48,7 @@ def run(
             from drillctl.report.terminal import render
 
             render(report, out())
+        _tell(estate, report)
     raise typer.Exit(report.exit_code)
 
 
@@ -101,6 +102,14 @@ def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tup
     return report
 
 
+def _tell(estate: Inventory, report: Report) -> None:
+    """Tell people how the drill ended."""
+    from drillctl.cli.console import err
+    from drillctl.notify.ending import tell_of_drill
+
+    tell_of_drill(estate, report, lambda text: err().print(text, soft_wrap=True, markup=False))
+
+
 @contextlib.contextmanager
 def _estate(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, tuple[str, ...]]]:
     """Yield inventory, its file, and what its hosts cannot prove; a lab that was not up is up only meanwhile."""
@@ -130,9 +139,15 @@ def _show_plan(estate: Inventory, book: Playbook, *, result: bool) -> None:
     """Print the plan: to stdout when it is the result that was asked for, to stderr when a drill follows."""
     from drillctl.cli.console import err, out
     from drillctl.plan import make_plan
+    from drillctl.report.plan_lines import plan_lines
     from drillctl.report.terminal import render_plan
 
-    render_plan(make_plan(estate, book), estate, book, out() if result else err())
+    plan, console = make_plan(estate, book), out() if result else err()
+    if console.is_terminal:
+        render_plan(plan, estate, book, console)
+        return
+    for line in plan_lines(plan, estate, book):
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def _agree(estate: Inventory, yes: bool) -> None:

@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from drillctl.notify.channel import channels_of, redacted, secrets_of
@@ -78,15 +78,19 @@ class Sender:
 
     def send(self, message: Message) -> None:
         """Have every channel that wants its topic told; returns at once."""
-        clean = type(message)(
-            message.topic,
-            message.severity,
-            redacted(message.title, self._secrets),
-            redacted(message.body, self._secrets),
-        )
         for line in self._lines:
-            if clean.topic in line.channel.topics:
-                line.put(clean)
+            if message.topic in line.channel.topics:
+                line.put(self._clean(message))
+
+    def send_to(self, channel: str, message: Message) -> None:
+        """Have one channel told, whatever it wants; returns at once."""
+        for line in self._lines:
+            if line.channel.name == channel:
+                line.put(self._clean(message))
+
+    def _clean(self, message: Message) -> Message:
+        title, body = redacted(message.title, self._secrets), redacted(message.body, self._secrets)
+        return replace(message, title=title, body=body)
 
     @property
     def tallies(self) -> dict[str, Tally]:

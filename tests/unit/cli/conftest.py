@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -36,6 +37,14 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     """Return an environment in which nothing of this machine's own estate can be found."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     return kept | {"HOME": str(folder), "DRILLCTL_HOME": str(folder / "state"), "XDG_RUNTIME_DIR": str(folder)} | more
+
+
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    """A port of 127.0.0.0/8 that refuses."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield unused.getsockname()[1]
 
 
 @pytest.fixture
