@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -40,11 +41,15 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def unused_port() -> Iterator[int]:
-    """A port of 127.0.0.0/8 that refuses."""
+def dead_estate(inventory_file: Path) -> Iterator[Path]:
+    """The inventory, whose hosts are three loopback addresses at which one port refuses."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        yield unused.getsockname()[1]
+        (inventory_file.parent / "known_hosts").touch()
+        text = inventory_file.read_text().replace("10.0.", "127.0.")
+        text += f"  port: {unused.getsockname()[1]}\n  known_hosts: known_hosts\n  connect_timeout_seconds: 1\n"
+        inventory_file.write_text(text)
+        yield inventory_file
 
 
 @pytest.fixture
@@ -98,7 +103,10 @@ def on_terminal(tmp_path: Path) -> Callable[..., Ended]:
                         break
                     seen += chunk
                 if keys and not typed and prompt.encode() in seen:
-                    os.write(ours, keys)
+                    if keys == b"\x03":  # it has no controlling terminal, which would turn Ctrl-C into the signal
+                        started.send_signal(signal.SIGINT)
+                    else:
+                        os.write(ours, keys)
                     typed = True
             code = started.wait(10)
         finally:

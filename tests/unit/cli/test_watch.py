@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     from conftest import Ended
 
 
-def at_port(inventory_file: Path, port: int) -> None:
-    """Point the inventory's hosts at three loopback addresses, where one port refuses."""
-    (inventory_file.parent / "known_hosts").touch()
-    text = inventory_file.read_text().replace("10.0.", "127.0.")
-    text += f"  port: {port}\n  known_hosts: known_hosts\n  connect_timeout_seconds: 1\n"
-    inventory_file.write_text(text)
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -50,9 +42,8 @@ def test_wrong_words_exit_2(
 
 
 def test_once_with_hosts_that_cannot_be_reached_is_a_document_and_exit_code_4(
-    drillctl: Callable[..., Ended], inventory_file: Path, unused_port: int
+    drillctl: Callable[..., Ended], dead_estate: Path
 ) -> None:
-    at_port(inventory_file, unused_port)
     ended = drillctl("watch", "-i", "inventory.yaml", "--once", "--json")
     assert ended.code == 4, ended.err
     document = json.loads(ended.out)
@@ -60,11 +51,10 @@ def test_once_with_hosts_that_cannot_be_reached_is_a_document_and_exit_code_4(
     found = {(one["kind"], one["place"]) for one in document["findings"]}
     assert {("unreachable", "a-1"), ("unreachable", "b-1"), ("unreachable", "gateway")} <= found
     assert ("serving-zone", "gateway") in found
-    assert (inventory_file.parent / "state/history.db").is_file()
+    assert (dead_estate.parent / "state/history.db").is_file()
 
 
-def test_a_signal_ends_it_with_0(inventory_file: Path, unused_port: int, tmp_path: Path) -> None:
-    at_port(inventory_file, unused_port)
+def test_a_signal_ends_it_with_0(dead_estate: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "drillctl", "watch", "-i", "inventory.yaml", "--every", "1s", "--hold", "1"]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "DRILLCTL_HOME": str(tmp_path / "state")}
     started = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -101,10 +91,9 @@ def test_every_channel_gets_a_test_message_and_no_secret_is_printed(
 
 
 def test_a_drill_that_could_not_start_is_told_as_well(
-    drillctl: Callable[..., Ended], inventory_file: Path, playbook_file: Path, unused_port: int
+    drillctl: Callable[..., Ended], dead_estate: Path, playbook_file: Path
 ) -> None:
-    at_port(inventory_file, unused_port)
-    inventory_file.write_text(inventory_file.read_text() + "notify: [{name: ops, environment: OPS_URL}]\n")
+    dead_estate.write_text(dead_estate.read_text() + "notify: [{name: ops, environment: OPS_URL}]\n")
     with Receiver() as receiver:
         words = ("run", "playbook.yaml", "-i", "inventory.yaml", "--yes")
         ended = drillctl(*words, OPS_URL=f"json://127.0.0.1:{receiver.port}/s3cret")
