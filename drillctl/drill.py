@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from drillctl import restore
 from drillctl.errors import Aborted, DrillctlError
 from drillctl.playbook import DetectStep, FaultStep, SwitchStep
-from drillctl.steps import arm, connect, detect, fault, start, steady_state, switch, traffic, verify
+from drillctl.steps import admission, arm, connect, detect, fault, start, steady_state, switch, traffic, verify
+from drillctl.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from drillctl.playbook import Step
@@ -31,16 +32,22 @@ def carry_out(run: Run) -> Ending:
     """
     ending = Ending()
     try:
-        _gates(run)
-        run.section = "steps"
-        for step in run.playbook.steps:
+        with Watchdog(run) as watchdog:
+            _gates(run)
+            run.section = "steps"
+            run.journal.record("steps")
+            for step in run.playbook.steps:
+                run.interrupt.check()
+                _step(run, step, watchdog)
             run.interrupt.check()
-            _step(run, step)
-        run.interrupt.check()
     except Aborted as error:
         ending = Ending(aborted=True, error=error)
     except DrillctlError as error:
-        ending = Ending(refused=run.section == "before", error=error)
+        if run.interrupt.asked:
+            # What fails while it stops is not why it stops.
+            ending = Ending(aborted=True, error=Aborted(f"{run.interrupt.reason}; meanwhile: {error}"))
+        else:
+            ending = Ending(refused=run.section == "before", error=error)
     finally:
         _put_back(run, keep_started=ending == Ending())
     return ending
@@ -49,6 +56,7 @@ def carry_out(run: Run) -> Ending:
 def _gates(run: Run) -> None:
     """Do everything that comes before the fault; what raises here is a refusal, and no client has noticed."""
     phases = (
+        admission.carry_out,
         connect.carry_out,
         steady_state.check_config,
         start.carry_out,
@@ -62,10 +70,12 @@ def _gates(run: Run) -> None:
     run.interrupt.check()
 
 
-def _step(run: Run, step: Step) -> None:
+def _step(run: Run, step: Step, watchdog: Watchdog) -> None:
+    # From the fault to the switch, hosts have nothing to do but that.
+    quiet = isinstance(step, FaultStep | DetectStep | SwitchStep)
+    watchdog.quiet(quiet)
     if run.guards is not None:
-        # From the fault to the switch, hosts have nothing to do but that.
-        run.guards.quiet(isinstance(step, FaultStep | DetectStep | SwitchStep))
+        run.guards.quiet(quiet)
     if isinstance(step, FaultStep):
         fault.carry_out(run, step)
     elif isinstance(step, DetectStep):

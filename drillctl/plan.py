@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from drillctl import gates, stop
 from drillctl.hosts.service import commands_of
 from drillctl.playbook import DetectStep, FaultStep, HealStep, SwitchStep, VerifyStep
 
@@ -59,7 +61,9 @@ def make_plan(inventory: Inventory, playbook: Playbook) -> Plan:
     """Return the plan of a playbook on an inventory."""
     zone_hosts = [host for role in ("primary", "standby") for host in inventory.zone(role).hosts]
     gateways = inventory.gateway.hosts
+    needed = timedelta(seconds=playbook.stop.time_box_seconds)
     before = [
+        *(PlannedStep(name, "before", (Action("", rule),)) for name, rule in gates.rules(inventory, needed)),
         PlannedStep("connect", "before", tuple(Action(h.name, f"ssh {h.address}") for h in inventory.hosts)),
         PlannedStep("config", "before", tuple(Action(g.name, f"read {inventory.gateway.config}") for g in gateways)),
         PlannedStep(
@@ -77,7 +81,8 @@ def make_plan(inventory: Inventory, playbook: Playbook) -> Plan:
     ]
     steps = [_step(inventory, playbook, step, "steps") for step in playbook.steps]
     restore = [_step(inventory, playbook, step, "restore") for step in playbook.restore]
-    return Plan((*before, *steps, *restore))
+    stops = PlannedStep("stop if", "steps", tuple(Action("", what) for what in stop.in_words(playbook.stop)))
+    return Plan((*before, stops, *steps, *restore))
 
 
 def _traffic(inventory: Inventory, playbook: Playbook) -> str:

@@ -12,13 +12,24 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator
 
 from drillctl import yamlfile
+from drillctl.capacity import CapacityPlan
 from drillctl.errors import FileError, UsageError
 from drillctl.inventory import Name, Part, Role
+from drillctl.stop import StopPlan
 
 Seconds = Annotated[float, Field(strict=True, gt=0, le=3600)]
-Check = Literal["health", "role", "model", "environment", "isolation", "gateway", "equality"]
+Check = Literal["health", "role", "model", "environment", "isolation", "gateway", "equality", "capacity"]
 
-CHECKS: tuple[Check, ...] = ("health", "role", "model", "environment", "isolation", "gateway", "equality")
+CHECKS: tuple[Check, ...] = (
+    "health",
+    "role",
+    "model",
+    "environment",
+    "isolation",
+    "gateway",
+    "equality",
+    "capacity",
+)
 """Every check of the steady state, in the order in which they run."""
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
@@ -127,6 +138,8 @@ class Playbook(Part):
     traffic: TrafficPlan = TrafficPlan()
     start: StartPlan = StartPlan()
     guard: GuardPlan = GuardPlan()
+    capacity: CapacityPlan = CapacityPlan()
+    stop: StopPlan = StopPlan()
     steady_state: Annotated[tuple[Check, ...], Field(min_length=1)] = CHECKS
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
     restore: Annotated[tuple[RestoreStep, ...], Field(min_length=1)]
@@ -176,6 +189,10 @@ def contradictions(playbook: Playbook) -> list[tuple[yamlfile.Location, str]]:
         found.append((("steps", order.index("detect")), "`detect` needs a `fault` before it"))
     if "fault" in order and "switch" in order and order.index("switch") < order.index("fault"):
         found.append((("steps", order.index("switch")), "`switch` before `fault`: then the fault hits nobody's zone"))
+    pause = 2 / playbook.traffic.rate
+    if playbook.stop.outage_seconds is not None and playbook.stop.outage_seconds <= pause:
+        message = f"at {playbook.traffic.rate:g} requests a second, {pause:g} s without an answer are no outage"
+        found.append((("stop", "outage_seconds"), message))
     for place, step in enumerate(playbook.steps):
         if isinstance(step, FaultStep) and step.zone != "primary":
             found.append((("steps", place, "zone"), "the fault is aimed at the standby; only the primary is supported"))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from drillctl.errors import DrillctlError
 from drillctl.guard import orders
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from drillctl.compare.equality import Equality
     from drillctl.compare.identity import Difference
+    from drillctl.gates import Gate
     from drillctl.gateway.gateway import Gateway, GatewayConfig, Staged
     from drillctl.guard.guards import Guards
     from drillctl.guard.lease import Order
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from drillctl.traffic.probe import Probe
     from drillctl.traffic.stream import Traffic
 
+T = TypeVar("T")
 Status = Literal["ok", "failed", "refused", "skipped"]
 
 
@@ -74,11 +79,18 @@ class Moments:
     restore_began: float | None = None
     traffic_ended: float | None = None
 
+    @property
+    def broken(self) -> float | None:
+        """Return when clients had to begin to notice: at the fault, or at a switch that nothing went before."""
+        begun = [at for at in (self.fault_began, self.switch_began) if at is not None]
+        return min(begun, default=None)
+
 
 @dataclass
 class Findings:
     """What the run found out, for verdict and report."""
 
+    gates: tuple[Gate, ...] = ()
     surveys: dict[str, HostSurvey] = field(default_factory=dict)
     identity: tuple[Difference, ...] = ()
     not_proven: list[str] = field(default_factory=list)
@@ -205,8 +217,8 @@ class Run:
             return orders.restore(self.inventory, self.original, self.staged)
         return {}
 
-    def lost(self, why: str) -> None:
-        """Hear from a heartbeat that a guard is lost: the drill stops and restores; what is being restored goes on."""
+    def stop(self, why: str) -> None:
+        """Hear, from a thread that watches, why the drill must stop and restore; what is being restored goes on."""
         self.watcher.note(why)
         if self.section != "restore":
             self.interrupt.ask(why)
@@ -222,6 +234,28 @@ class Run:
                 return False
             self.interrupt.sleep(every)
         return True
+
+    def listening(self, work: Callable[[], T]) -> T:
+        """Do something that may wait long for a host, and hear a request to stop meanwhile.
+
+        Raises Aborted at once then; what waits goes on in its thread, to its own timeout, and nobody looks at it. So
+        it is for what changes nothing.
+        """
+        outcome: Future[T] = Future()
+
+        def do() -> None:
+            try:
+                outcome.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - it is raised where the outcome is waited for
+                outcome.set_exception(error)
+
+        threading.Thread(target=do, name="listening", daemon=True).start()
+        while True:
+            with contextlib.suppress(FutureTimeout):
+                return outcome.result(0.1)
+            if outcome.done():
+                return outcome.result()
+            self.interrupt.check()
 
     def zone_hosts(self) -> list[Host]:
         """Return the hosts of both zones, the primary's first."""

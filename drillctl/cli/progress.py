@@ -2,10 +2,14 @@
 
 On a terminal a long detail is wrapped under itself. In a pipe or the log of a CI a step stays one line, however long,
 so that it can be searched and nothing depends on a width that nobody has.
+
+A terminal that was closed, or a pipe whose reader is gone, must not end a drill, least of all one that restores: what
+cannot be said is left unsaid.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -56,7 +60,8 @@ class Progress:
 
         with self._lock:
             self._last = time.monotonic()
-            self._console.print(f"{self._last - self._began:5.1f} s {escape(text)}", soft_wrap=True)
+            with contextlib.suppress(OSError):
+                self._console.print(f"{self._last - self._began:5.1f} s {escape(text)}", soft_wrap=True)
 
     def close(self) -> None:
         """Stop the signs of life."""
@@ -73,7 +78,8 @@ class Progress:
                 at = f"{self._last - self._began:5.1f} s"
                 text = " ".join(detail.split())
                 line = f"{at} {escape(host):<10} {escape(name):<12} {word} {escape(text)}"
-                self._console.print(line.rstrip(), soft_wrap=True)
+                with contextlib.suppress(OSError):
+                    self._console.print(line.rstrip(), soft_wrap=True)
                 return
             # A grid, so that a long detail wraps under itself and not under the time.
             grid = Table.grid(padding=(0, 1), expand=False)
@@ -83,7 +89,8 @@ class Progress:
             grid.add_row(
                 f"{self._last - self._began:5.1f} s", escape(host), f"[bold]{escape(name)}[/]", word, escape(detail)
             )
-            self._console.print(grid)
+            with contextlib.suppress(OSError):
+                self._console.print(grid)
 
     def _live(self) -> None:
         while not self._done.wait(1.0):

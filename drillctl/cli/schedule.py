@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,6 +19,8 @@ from drillctl.cli.estate import InventoryOption, inventory_path
 from drillctl.errors import Aborted, UsageError
 
 if TYPE_CHECKING:
+    from drillctl.inventory import Inventory
+    from drillctl.playbook import Playbook
     from drillctl.schedule.job import Artefact, Form, Job
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -54,14 +56,14 @@ def schedule(
 
     if install and uninstall:
         raise UsageError("--install and --uninstall exclude each other", state="nothing was changed")
-    job = _job(playbook, inventory, every, form, _seconds(jitter), missed)
-    job = replace(job, runner=runner, source=source)
+    estate, book, job = _job(playbook, inventory, every, form, _seconds(jitter), missed)
+    job = replace(job, production=estate.environment == "production", runner=runner, source=source)
     artefacts = installation.render(job, form)
     if as_json and not (install or uninstall):
         sys.stdout.write(json.dumps(_document(job, form, artefacts), ensure_ascii=False, indent=2) + "\n")
         return
     if not uninstall:
-        _say_when(job, form)
+        _say_when(job, form, estate, book)
     if install or uninstall:
         _change(job, form, artefacts, remove=uninstall, yes=yes)
         return
@@ -76,7 +78,8 @@ def _job(
     form: Form,
     jitter: int,
     missed: Literal["skip", "catch-up"],
-) -> Job:
+) -> tuple[Inventory, Playbook, Job]:
+    """Return what is scheduled: the estate, the playbook, and the job made of them."""
     from drillctl import inventory as inventories
     from drillctl import playbook as books
     from drillctl.schedule import expression
@@ -90,9 +93,10 @@ def _job(
     parsed = expression.parse(every)
     if form in CI_FORMS:
         book_path = playbook if ships else _within(file)
-        return Job(estate.name, book.name, parsed, "drillctl", book_path, _within(path), jitter, missed)
+        job = Job(estate.name, book.name, parsed, "drillctl", book_path, _within(path), jitter, missed)
+        return estate, book, job
     home = os.environ.get("DRILLCTL_HOME")
-    return Job(
+    job = Job(
         estate=estate.name,
         drill=book.name,
         expression=parsed,
@@ -103,6 +107,7 @@ def _job(
         missed=missed,
         environment=(("DRILLCTL_HOME", str(Path(home).absolute())),) if home else (),
     )
+    return estate, book, job
 
 
 def _within(path: Path) -> str:
@@ -143,7 +148,7 @@ def _seconds(text: str) -> int:
     return seconds
 
 
-def _say_when(job: Job, form: Form) -> None:
+def _say_when(job: Job, form: Form, estate: Inventory, book: Playbook) -> None:
     from drillctl.cli.console import err
     from drillctl.schedule.job import CI_FORMS
 
@@ -153,7 +158,8 @@ def _say_when(job: Job, form: Form) -> None:
     console = err()
     console.print(f"{job.title}: {job.expression.words} ({zone}){later}", soft_wrap=True, markup=False)
     for number, run in enumerate(runs, 1):
-        console.print(f"  run {number}: {run:%a %Y-%m-%d %H:%M:%S %Z}", soft_wrap=True, markup=False)
+        closed = _closed_gate(estate, book, run, job.jitter)
+        console.print(f"  run {number}: {run:%a %Y-%m-%d %H:%M:%S %Z}{closed}", soft_wrap=True, markup=False)
     gaps = [(second - first).total_seconds() for first, second in pairwise(runs)]
     if gaps and min(gaps) < SELDOM:
         console.print(
@@ -162,6 +168,18 @@ def _say_when(job: Job, form: Form) -> None:
             soft_wrap=True,
             markup=False,
         )
+
+
+def _closed_gate(estate: Inventory, book: Playbook, run: datetime, jitter: int) -> str:
+    """Say which gate of the calendar would refuse a run at its earliest or latest moment; nothing if none would."""
+    from drillctl import gates
+
+    needed = timedelta(seconds=book.stop.time_box_seconds)
+    for begin in dict.fromkeys((run, run + timedelta(seconds=jitter))):
+        for gate in gates.of_calendar(estate, begin, needed, None, {}):
+            if not gate.passed:
+                return f", which the gate `{gate.name}` will refuse: {gate.found}"
+    return ""
 
 
 def _next(job: Job, form: Form) -> list[datetime]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict
 
 from drillctl import __version__
+from drillctl import gates as all_gates
 from drillctl.compare.equality import digest
 from drillctl.report.objectives import objectives_of
 from drillctl.traffic.outage import Counts, NoOutage, NotRecovered, Outage, Parts, count, measure_outage, split
@@ -91,6 +92,19 @@ class Restore(Document):
     left: list[str]
 
 
+class GateResult(Document):
+    """A gate: what it asks for, what was found, and whether it was passed (None: not reached).
+
+    `overridden` is the reason of the person who overrode it; None: nobody did.
+    """
+
+    name: str
+    rule: str
+    found: str
+    passed: bool | None
+    overridden: str | None
+
+
 class ObjectiveResult(Document):
     """An objective with its measurement."""
 
@@ -135,6 +149,7 @@ class Report(Document):
     equality: EqualityCounts
     model: ModelIdentity
     restore: Restore
+    gates: list[GateResult]
     objectives: list[ObjectiveResult]
     not_proven: list[str]
     deviations: list[str]
@@ -181,9 +196,13 @@ def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, sec
         equality=_equality(run, run.findings.standby_serving or run.findings.standby_before),
         model=_model(run),
         restore=_restore(run, during_restore),
+        gates=[_gate(gate) for gate in (*run.findings.gates, *all_gates.of_steps(run.playbook, run.records))],
         objectives=[ObjectiveResult(name=o.name, rule=o.rule, measured=o.measured, met=o.met) for o in objectives],
         not_proven=run.findings.not_proven,
-        deviations=[f"{host}: the server was not running; the drill started it" for host in run.findings.started],
+        deviations=[
+            *(f"{g.name} overridden ({g.overridden}): {g.found}" for g in run.findings.gates if g.overridden),
+            *(f"{host}: the server was not running; the drill started it" for host in run.findings.started),
+        ],
         steps=[
             StepResult(
                 name=record.name,
@@ -198,6 +217,12 @@ def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, sec
         ],
         config_diff=run.findings.config_diff,
         folder=str(run.folder),
+    )
+
+
+def _gate(gate: all_gates.Gate) -> GateResult:
+    return GateResult(
+        name=gate.name, rule=gate.rule, found=gate.found, passed=gate.passed, overridden=gate.overridden or None
     )
 
 

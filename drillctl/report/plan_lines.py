@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from drillctl.gates import Gate
     from drillctl.inventory import Inventory
     from drillctl.plan import Plan
     from drillctl.playbook import Playbook
 
 
-def plan_lines(plan: Plan, inventory: Inventory, playbook: Playbook) -> list[str]:
-    """Return what the drill will do: a line for each action, its undo in the line below, and the count at the end."""
+def plan_lines(plan: Plan, inventory: Inventory, playbook: Playbook, gates: tuple[Gate, ...] = ()) -> list[str]:
+    """Return what the drill will do: a line for each action, its undo in the line below, the count, gates as of now."""
     lines = [f"Plan: {playbook.name} on {inventory.name} ({inventory.environment})"]
     for step in plan.steps:
         name = f"{'restore: ' if step.section == 'restore' else ''}{step.name}"
@@ -21,4 +22,7 @@ def plan_lines(plan: Plan, inventory: Inventory, playbook: Playbook) -> list[str
             if action.undo:
                 lines.append(f"    undone by: {' '.join(action.undo.split())}")
     lines.append(f"{plan.changes} changes, each with its undo; {len(inventory.hosts)} hosts.")
+    for gate in gates:
+        word = "OVERRIDDEN" if gate.overridden else "open" if gate.passed else "CLOSED"
+        lines.append(f"Gate {gate.name} {word}: {gate.found}{f'; {gate.opens}' if gate.opens else ''}")
     return lines

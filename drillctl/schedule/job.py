@@ -36,6 +36,7 @@ class Job:
     jitter: int = 0
     missed: Missed = "skip"
     environment: tuple[tuple[str, str], ...] = ()
+    production: bool = False
     runner: str = "ubuntu-latest"
     source: str = "drillctl"
 
@@ -50,9 +51,14 @@ class Job:
         return f"Drill {self.drill} of {self.estate}"
 
     @property
+    def agreement(self) -> tuple[str, ...]:
+        """Return the words that agree to the drill: off a terminal nobody can be asked (docs/gates.md)."""
+        return ("--confirm", self.estate) if self.production else ("--yes",)
+
+    @property
     def command(self) -> tuple[str, ...]:
-        """Return the words that run the drill; off a terminal nobody can be asked, hence --yes."""
-        return (self.program, "run", self.playbook, "--inventory", self.inventory, "--yes")
+        """Return the words that run the drill."""
+        return (self.program, "run", self.playbook, "--inventory", self.inventory, *self.agreement)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ jobs:
           printf '%s\\n' "$KNOWN_HOSTS" > ~/.ssh/known_hosts
 {_github_jitter(job)}\
       - name: Drill
-        run: drillctl run "$PLAYBOOK" --inventory "$INVENTORY" --yes
+        run: drillctl run "$PLAYBOOK" --inventory "$INVENTORY" {" ".join(job.agreement)}
       - name: Keep the evidence
         if: always()
         uses: actions/upload-artifact@v4
@@ -110,7 +110,7 @@ def gitlab(job: Job) -> tuple[Artefact, ...]:
     - cp "$DRILLCTL_KNOWN_HOSTS" ~/.ssh/known_hosts
   script:
 {_gitlab_jitter(job)}\
-    - drillctl run "$PLAYBOOK" --inventory "$INVENTORY" --yes
+    - drillctl run "$PLAYBOOK" --inventory "$INVENTORY" {" ".join(job.agreement)}
   after_script:
     - rm -f ~/.ssh/id_ed25519
   artifacts:

@@ -11,7 +11,7 @@ from drillctl.compare.isolation import HostFacts, violations
 from drillctl.errors import GatewayError, NotStarted
 from drillctl.hosts.fleet import each
 from drillctl.overview import serving_zone, wrong_role
-from drillctl.steps import golden
+from drillctl.steps import capacity, golden
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,4 +175,5 @@ _CHECKS: dict[Check, Callable[[Run], str]] = {
     "isolation": _isolation,
     "gateway": _gateway,
     "equality": _equality,
+    "capacity": capacity.check,
 }

@@ -25,7 +25,7 @@ def carry_out(run: Run, step: SwitchStep) -> None:
     with run.step("switch", ", ".join(undo.arguments), undo) as done:
         activation = gateway.activate(run.staged)
         run.moments.active = time.monotonic()
-        gateway.prove_applied(activation, step.within_seconds)
+        run.listening(lambda: gateway.prove_applied(activation, step.within_seconds))
         wait_for_zone(run, zone, step.within_seconds)
         seconds = max(host.switch_seconds for host in activation.hosts)
         done.detail = f"{zone} answers; rename and reload took {seconds * 1000:.0f} ms, new workers serve"

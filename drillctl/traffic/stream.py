@@ -99,6 +99,11 @@ class Traffic:
         with self._changed:
             return [probe for probe in self._probes if probe.scheduled >= since]
 
+    def ended_since(self, number: int) -> list[Probe]:
+        """Return the finished probes without the first `number`, in the order in which they ended."""
+        with self._changed:
+            return self._probes[number:]
+
     def mark(self, name: str) -> float:
         """Note that something begins now, and return the time. A name may be marked again; the last one counts."""
         now = time.monotonic()

@@ -29,7 +29,7 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
         "ssh:\n",
         "shh:\n",
         [
-            "31:1: unknown key `shh`; did you mean `ssh`? Allowed here: environment, gateway, history, name, "
+            "31:1: unknown key `shh`; did you mean `ssh`? Allowed here: environment, gates, gateway, history, name, "
             "notify, service, ssh, waivers, zones"
         ],
     ),

@@ -70,11 +70,18 @@ MISTAKES = [
     (
         "traffic:\n",
         "steady_state: [health, luck]\ntraffic:\n",
-        ["6:24: `steady_state.1` must be 'health', 'role', 'model', 'environment', 'isolation', 'gateway' or "
-        "'equality', not 'luck'"],
+        ["6:24: `steady_state.1` must be 'health', 'role', 'model', 'environment', 'isolation', 'gateway', "
+        "'equality' or 'capacity', not 'luck'"],
     ),
     ("traffic:\n", "steady_state: []\ntraffic:\n", ["6:1: `steady_state` needs at least 1 entry"]),
     # contradictions
+    ("traffic:\n", "stop: {outage_seconds: 0.2}\ntraffic:\n",
+     ["6:8: at 10 requests a second, 0.2 s without an answer are no outage"]),
+    ("traffic:\n", "stop: {time_box: 60}\ntraffic:\n",
+     ["6:8: unknown key `time_box`; did you mean `time_box_seconds`? Allowed here: error_rate, failed_requests, "
+      "outage_seconds, p99_seconds, standby_failures, time_box_seconds, window_seconds"]),
+    ("traffic:\n", "capacity: {way: ssh}\ntraffic:\n",
+     ["6:12: `capacity.way` must be 'auto', 'direct' or 'gateway', not 'ssh'"]),
     (RESTORE, "  - step: failback\n  - step: heal\n",
      ["16:5: `failback` before `heal` would send clients to a zone that is down"]),
     ("  - step: failback\n", "", ["15:1: the steps switch the gateway, but `restore` has no `failback`"]),

@@ -126,3 +126,33 @@ def test_a_ci_sees_only_its_repository(drillctl: Callable[..., Ended], inventory
     ended = drillctl("schedule", "zone-failover", "-i", str(other), "--every", "0 3 * * *", "--as", "gitlab")
     assert ended.code == 2
     assert "is outside this folder" in ended.err
+
+
+# ---- gates
+
+GATES = """\
+gates:
+  time_zone: UTC
+  windows:
+    - {days: [mon, tue], opens: 02:00, closes: 05:00}
+"""
+
+
+def test_runs_that_a_gate_will_refuse_are_said_before_they_are(
+    drillctl: Callable[..., Ended], inventory_file: Path
+) -> None:
+    inventory_file.write_text(inventory_file.read_text() + GATES)
+    said = drillctl("schedule", "zone-failover", "-i", "inventory.yaml", "--every", "0 3 * * 1", TZ="UTC").err
+    assert "will refuse" not in said
+    said = drillctl("schedule", "zone-failover", "-i", "inventory.yaml", "--every", "0 3 * * 3", TZ="UTC").err
+    assert said.count(", which the gate `window` will refuse: closed at ") == 3
+    words = ("schedule", "zone-failover", "-i", "inventory.yaml", "--every", "0 4 * * 1", "--jitter", "2h")
+    assert drillctl(*words, TZ="UTC").err.count("the gate `window` will refuse") == 3, "when it is as late as it may be"
+
+
+def test_a_production_estate_is_agreed_to_by_its_name(drillctl: Callable[..., Ended], inventory_file: Path) -> None:
+    inventory_file.write_text(inventory_file.read_text().replace("staging", "production"))
+    for form in ("systemd", "crontab", "github", "gitlab"):
+        out = drillctl(*NIGHTLY, "--as", form).out
+        assert " --confirm shop" in out
+        assert "--yes" not in out
