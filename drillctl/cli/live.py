@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from drillctl.patrol.finding import Finding
     from drillctl.patrol.look import Look
 
-SHOWN_EVENTS = 8
+SHOWN_FINDINGS = 10
+SHOWN_EVENTS = 6
 
 
 def show(estate: Inventory, every: str) -> None:
@@ -74,7 +75,9 @@ def screen(
     ]
     if look.drill is not None:
         lines.append(Text(f"a drill is going on: {look.drill.run}, by {look.drill.owner}", style="cyan"))
-    lines += [Text(f"! {finding}", style="yellow") for finding in findings]
     lines.append(Text("NOT all is well", style="bold red") if findings else Text("all is well", style="bold green"))
+    lines += [Text(f"! {finding}", style="yellow") for finding in findings[:SHOWN_FINDINGS]]
+    if len(findings) > SHOWN_FINDINGS:
+        lines.append(Text(f"  and {len(findings) - SHOWN_FINDINGS} more: `drillctl watch --once` has them all"))
     lines += [Text(event.line(), style="dim") for event in events]
     return Group(*lines)

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from drillctl.history.sample import Sample
     from drillctl.patrol.look import Look
 
-SHORT = 12
-"""Digits of a hash that are shown."""
-
 
 @dataclass
 class Config:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from drillctl.compare.identity import compare_identity
 from drillctl.overview import wrong_role
-from drillctl.patrol.baseline import SHORT
 from drillctl.patrol.finding import Finding
 
 if TYPE_CHECKING:
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
     from drillctl.inventory import Inventory
     from drillctl.patrol.baseline import Baseline
     from drillctl.patrol.look import GatewayLook, Look, Trouble, ZoneLook
+
+SHORT = 12
+"""Digits of a hash that are shown."""
 
 GATEWAY = "gateway"
 """The place of what concerns no single host."""
@@ -46,12 +48,12 @@ def _zone_host(inventory: Inventory, look: ZoneLook, baseline: Baseline) -> Iter
     if look.health.ready and (wrong := wrong_role(about)):
         yield Finding("role", name, wrong.removeprefix(f"{name}: "))
     if about.sha256_loaded not in {None, pinned}:
-        yield Finding("model-loaded", name, f"the loaded model is {about.sha256_loaded}, pinned is {pinned}")
+        yield Finding("model-loaded", name, f"the loaded model is {_short(about.sha256_loaded)}, {_pinned(pinned)}")
     if about.sha256_disk not in {None, pinned}:
-        yield Finding("model-disk", name, f"the model on disk is {about.sha256_disk}, pinned is {pinned}")
+        yield Finding("model-disk", name, f"the model on disk is {_short(about.sha256_disk)}, {_pinned(pinned)}")
     known = baseline.fingerprints.get(name)
     if look.fingerprint is not None and known is not None and look.fingerprint != known:
-        yield Finding("fingerprint", name, f"its environment is {look.fingerprint[:SHORT]}, it was {known[:SHORT]}")
+        yield Finding("fingerprint", name, f"its environment is {_short(look.fingerprint)}, it was {_short(known)}")
 
 
 def _gateway_host(look: GatewayLook, baseline: Baseline) -> Iterator[Finding]:
@@ -63,7 +65,7 @@ def _gateway_host(look: GatewayLook, baseline: Baseline) -> Iterator[Finding]:
     known = baseline.configs.get(look.name)
     free = holding is not None and holding.state == "free"
     if free and known is not None and look.config_sha256 not in {None, known.sha256}:
-        change = f"it is {(look.config_sha256 or '')[:SHORT]}, it was {known.sha256[:SHORT]}"
+        change = f"it is {_short(look.config_sha256)}, it was {_short(known.sha256)}"
         yield Finding("config", look.name, f"its config was changed outside drillctl: {change}")
 
 
@@ -106,3 +108,12 @@ def _service(inventory: Inventory, look: Look, baseline: Baseline) -> Iterator[F
         )
     elif look.configured_zone is None and baseline.serving not in {None, look.serving_zone}:
         yield Finding("serving-zone", GATEWAY, f"{look.serving_zone} answers clients now, it was {baseline.serving}")
+
+
+def _pinned(sha256: str) -> str:
+    return f"pinned is {_short(sha256)}"
+
+
+def _short(sha256: str | None) -> str:
+    """Return the beginning of a hash, which is enough for a person; the samples hold all of it."""
+    return (sha256 or "unknown")[:SHORT]

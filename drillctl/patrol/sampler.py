@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,18 +12,23 @@ from drillctl import overview, survey
 from drillctl.compare.identity import digest
 from drillctl.errors import DrillctlError, HostError, Unreachable
 from drillctl.guard.client import GuardClient
-from drillctl.hosts.fleet import each
+from drillctl.hosts.fleet import Fleet, each
 from drillctl.patrol.look import GatewayLook, Look, Trouble, ZoneLook
 from drillctl.patrol.model_hashes import ModelHashes
-from drillctl.survey import HostSurvey
+from drillctl.survey import Health, HostSurvey
 
 if TYPE_CHECKING:
-    from drillctl.hosts.fleet import Fleet
     from drillctl.inventory import Host, Inventory
     from drillctl.patrol.connections import Connections
 
 ASK = 5.0
 """Seconds for one answer of a server, as in `drillctl status`."""
+
+ALIVE = 2.0
+"""Seconds within which a connection to the gateway must prove itself when a server does not answer over it."""
+
+CUT_OFF = "cut off from the gateway"
+"""The health of a server that answers its own host only."""
 
 
 class Sampler:
@@ -85,21 +91,37 @@ class Sampler:
         return replace(look, trouble=trouble)
 
     def _server(self, fleet: Fleet, host: Host, about: HostSurvey, problems: list[str]) -> ZoneLook:
-        """Ask a host's server for its health and what it runs, the way the gateway would."""
-        latency = fingerprint = None
+        """Ask a host's server the way the gateway would. When that fails, ask it from its own host.
+
+        So a server that is down is told from one that only the gateway cannot reach, and neither from a gateway whose
+        SSH connection is lost.
+        """
+        gateway = next((g.name for g in self.inventory.gateway.hosts if g.name in fleet.transports), None)
         try:
-            reply = survey.ask(self.inventory, fleet, host, self.inventory.service.paths.health, ASK)
-            latency = reply.seconds
-            about = replace(about, health=survey.read_health(reply))
-            info = survey.ask(self.inventory, fleet, host, self.inventory.service.paths.info, ASK).json()
-            model = info.get("model")
-            sha256 = model.get("sha256") if isinstance(model, dict) else None
-            about = replace(about, info=info, device=info.get("device"), sha256_loaded=sha256)
-            fingerprint = digest(info) if about.health.ready else None
+            look = self._asked(fleet, host, about)
         except HostError as error:
             problems.append(error.message)
-        about = replace(about, problem="; ".join(problems) or None)
-        return ZoneLook(about, latency=latency, fingerprint=fingerprint)
+            look = ZoneLook(about)
+            if gateway is not None and host.name in fleet.transports:
+                with contextlib.suppress(HostError):
+                    look = self._asked(Fleet(self.inventory, {host.name: fleet[host]}), host, about)
+                    problems.pop()
+            if look.health.ready and gateway is not None and fleet[gateway].alive(ALIVE):
+                problems.append("its server answers on its own host, but not to the gateway")
+                about = replace(look.survey, health=Health(CUT_OFF, uptime_sec=look.health.uptime_sec))
+                look = ZoneLook(about, fingerprint=look.fingerprint)
+        return replace(look, survey=replace(look.survey, problem="; ".join(problems) or None))
+
+    def _asked(self, fleet: Fleet, host: Host, about: HostSurvey) -> ZoneLook:
+        """Return what a host's server says of its health and of what it runs. Raises HostError."""
+        paths = self.inventory.service.paths
+        reply = survey.ask(self.inventory, fleet, host, paths.health, ASK)
+        about = replace(about, health=survey.read_health(reply))
+        info = survey.ask(self.inventory, fleet, host, paths.info, ASK).json()
+        model = info.get("model")
+        sha256 = model.get("sha256") if isinstance(model, dict) else None
+        about = replace(about, info=info, device=info.get("device"), sha256_loaded=sha256)
+        return ZoneLook(about, latency=reply.seconds, fingerprint=digest(info) if about.health.ready else None)
 
     def _gateway(self, fleet: Fleet, host: Host, troubles: dict[str, Trouble]) -> GatewayLook:
         transport = fleet.transports.get(host.name)

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 import pytest
 from receiver import Receiver
 
+from drillctl.cli.watch import with_credential
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Ended
+
+    from drillctl.inventory import Inventory
 
 
 @pytest.mark.parametrize(
@@ -110,3 +114,18 @@ def test_without_a_channel_it_says_how_to_name_one(drillctl: Callable[..., Ended
     ended = drillctl("notify", "-i", "inventory.yaml")
     assert ended.code == 2
     assert "names nobody to tell" in ended.err
+
+
+# ---- as a service
+
+
+def test_a_key_that_systemd_hands_over_is_taken_instead_of_the_inventorys(
+    estate: Inventory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    assert with_credential(estate).ssh.key == estate.ssh.key, "without a key in it nothing changes"
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials/ssh-key").write_text("a key")
+    assert with_credential(estate).ssh.key == tmp_path / "credentials/ssh-key"
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    assert with_credential(estate).ssh.key == estate.ssh.key
