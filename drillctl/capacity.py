@@ -11,7 +11,7 @@ from drillctl.inventory import Part
 from drillctl.traffic.outage import Counts, count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from drillctl.traffic.probe import Probe
 
@@ -33,7 +33,7 @@ class CapacityPlan(Part):
 
 @dataclass(frozen=True)
 class Carried:
-    """What became of the load on every server together. `strangers` are who answered besides the server asked."""
+    """What became of the load on every server together. `strangers` are zones that answered instead."""
 
     rate: float
     counts: Counts
@@ -59,16 +59,11 @@ class Carried:
         return told + (f", {self.counts.missed} sent late" if self.counts.missed else "")
 
 
-def carried(rate: float, probes: Mapping[str, Iterable[Probe]]) -> Carried:
-    """Return what became of a load of `rate` in all; `probes` by the name of the server that was asked."""
-    by_server = {name: list(asked) for name, asked in probes.items()}
-    strangers = {
-        probe.host or "an unnamed server"
-        for name, asked in by_server.items()
-        for probe in asked
-        if probe.ok and probe.host != name
-    }
-    return Carried(rate, count(probe for asked in by_server.values() for probe in asked), tuple(sorted(strangers)))
+def carried(rate: float, zone: str, probes: Iterable[Probe]) -> Carried:
+    """Return what became of a load of `rate` in all on the servers of a zone."""
+    asked = list(probes)
+    strangers = {probe.zone or "a server that names no zone" for probe in asked if probe.ok and probe.zone != zone}
+    return Carried(rate, count(asked), tuple(sorted(strangers)))
 
 
 def _ms(seconds: float | None) -> str:

@@ -43,8 +43,8 @@ class StopPlan(Part):
     standby_failures: Annotated[int, Field(strict=True, ge=1, le=600)] = 3
 
 
-def in_words(plan: StopPlan) -> tuple[str, ...]:
-    """Return the conditions of a plan, each as `WHAT` of "stop and restore if WHAT"."""
+def in_words(plan: StopPlan, *, standby: bool = True) -> tuple[str, ...]:
+    """Return the conditions, each as WHAT of "stop and restore if WHAT"; `standby`: its health is one of them."""
     outside = f"over {plan.window_seconds:g} s outside of the expected outage"
     told = [f"it takes longer than {plan.time_box_seconds:g} s up to the restore"]
     if plan.outage_seconds is not None:
@@ -55,7 +55,8 @@ def in_words(plan: StopPlan) -> tuple[str, ...]:
         told.append(f"more than {plan.error_rate:.0%} of the requests fail, {outside}")
     if plan.p99_seconds is not None:
         told.append(f"the p99 of the answers is above {plan.p99_seconds:g} s, {outside}")
-    told.append(f"a server of the standby is not healthy {plan.standby_failures} times in a row")
+    if standby:
+        told.append(f"a server of the standby is not healthy {plan.standby_failures} times in a row")
     told.append("contact with a guard is lost")
     return tuple(told)
 

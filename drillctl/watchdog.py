@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Self
 
 from drillctl import survey
 from drillctl.errors import DrillctlError
+from drillctl.faults import Fault
 from drillctl.stop import Requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from drillctl.inventory import Host
+    from drillctl.playbook import Playbook
     from drillctl.run import Run
 
 LOOK_EVERY = 0.2
@@ -28,6 +30,13 @@ ASK_EVERY = 1.0
 """Seconds between two questions to the standby."""
 
 ASK_TIMEOUT = 2.0
+
+
+def asks_standby(playbook: Playbook) -> bool:
+    """Tell whether a standby that is not healthy stops a drill: not where a fault strikes it, or the way to ask."""
+    return not any(
+        isinstance(step, Fault) and (step.on_gateway or step.zone in {"standby", "both"}) for step in playbook.steps
+    )
 
 
 class Watchdog:
@@ -41,6 +50,7 @@ class Watchdog:
         self._requests = Requests(self._plan, run.playbook.traffic.rate)
         self._seen = 0
         self._failures: dict[str, int] = {}
+        self._spared = not asks_standby(run.playbook)
 
     def __enter__(self) -> Self:
         """Begin to watch."""
@@ -74,7 +84,7 @@ class Watchdog:
 
     def ask_standby(self) -> str | None:
         """Ask the standby's servers once; return the stop condition when one was not healthy often enough in a row."""
-        if self._quiet.is_set() or self._run.staged is None:
+        if self._spared or self._quiet.is_set() or self._run.staged is None:
             return None
         for host in self._run.inventory.zone("standby").hosts:
             wrong = self._unhealthy(host)

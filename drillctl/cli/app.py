@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from drillctl.cli import lab, lease, notify, recover, run, schedule, status, validate, watch
+from drillctl.cli import lab, lease, notify, recover, run, schedule, schema, status, switch, validate, watch
 
 app = typer.Typer(
     name="drillctl",
@@ -44,6 +44,7 @@ def drillctl(
 
 
 app.command(name="run", short_help="Drill: break the primary, switch, measure, put back.")(run.run)
+app.command(name="switch", short_help="Point the gateway at a zone, and leave it so.")(switch.switch)
 app.command(name="status", short_help="Both zones, the gateway, and what is not well.")(status.status)
 app.command(name="watch", short_help="Look by the clock; print, store and tell what changed.")(watch.watch)
 app.command(name="recover", short_help="Put back what a killed drill left.")(recover.recover)
@@ -51,4 +52,5 @@ app.add_typer(lease.app, name="lease", short_help="Who holds the hosts' leases; 
 app.command(name="schedule", short_help="A drill by the clock: timer, crontab line, workflow.")(schedule.schedule)
 app.command(name="notify", short_help="Send a test message to everybody who is told of alarms.")(notify.notify)
 app.command(name="validate", short_help="Check inventory and playbooks; touches no host.")(validate.validate)
+app.command(name="schema", short_help="JSON Schema of playbooks and inventories, for editors.")(schema.schema)
 app.add_typer(lab.app, name="lab", short_help="Real hosts on this machine, for trying and testing.")

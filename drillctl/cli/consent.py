@@ -44,7 +44,7 @@ class Consent:
             "there is no terminal to ask on", hint="say --yes to drill without being asked", state="nothing was changed"
         )
 
-    def ask(self, estate: Inventory) -> Gate:
+    def ask(self, estate: Inventory, question: str = "") -> Gate:
         """Return the agreement, asking a person where the words of the command line are not enough.
 
         Raises Aborted when that person does not agree.
@@ -56,7 +56,7 @@ class Consent:
             return _gate(estate, "the name was typed")
         if self.yes:
             return _gate(estate, "--yes")
-        _answered(estate)
+        _answered(question or f"Drill {estate.name} ({estate.environment})?")
         return _gate(estate, "answered with yes")
 
 
@@ -81,7 +81,7 @@ def _typed(estate: Inventory) -> None:
 
     try:
         typed = typer.prompt(
-            f"{estate.name} is PRODUCTION. Type its name to drill it", default="", show_default=False, err=True
+            f"{estate.name} is PRODUCTION. Type its name to go on", default="", show_default=False, err=True
         )
     except typer.Abort:  # the end of the input, as Ctrl-D
         typer.echo(err=True)
@@ -93,11 +93,11 @@ def _typed(estate: Inventory) -> None:
         )
 
 
-def _answered(estate: Inventory) -> None:
+def _answered(question: str) -> None:
     from drillctl.errors import Aborted
 
     try:
-        agreed = typer.confirm(f"Drill {estate.name} ({estate.environment})?", err=True)
+        agreed = typer.confirm(question, err=True)
     except typer.Abort:
         typer.echo(err=True)
         agreed = False

@@ -13,6 +13,7 @@ import typer
 
 from drillctl.cli.consent import Consent, not_asked
 from drillctl.cli.estate import InventoryOption, LabOption, inventory_path, only_one
+from drillctl.cli.variables import VariablesOption, given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,7 @@ def run(
     ] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Show the plan and stop; touches no host.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")] = False,
+    variables: VariablesOption = None,
 ) -> None:
     """Drill: break the primary for real, switch, measure, prove, and put everything back."""
     from drillctl import playbook as books
@@ -53,24 +55,30 @@ def run(
     overrides = _overrides(override or [], reason)
     consent = Consent(yes=yes, confirm=confirm)
     file = books.find(playbook)
-    book = books.load(file)
-    with _estate(inventory, lab) as (estate, path, cannot_prove):
+    book = books.load(file, given(variables))
+    with estate_of(inventory, lab) as (estate, path, cannot_prove):
+        books.check_hosts(file, given(variables), book, estate)
         gates = calendar_gates(estate, book, overrides)
-        _show_plan(estate, book, gates, result=plan_only)
+        show_plan(estate, book, gates, result=plan_only)
         if plan_only:
             return
         consent.check(estate)
         agreed = consent.ask(estate) if all(gate.lets_through for gate in gates) else not_asked(estate)
         report = drill(estate, book, Sources(path.absolute(), file.absolute()), (*gates, agreed), cannot_prove)
-        if as_json:
-            sys.stdout.write(report.model_dump_json(indent=2) + "\n")
-        else:
-            from drillctl.cli.console import out
-            from drillctl.report.terminal import render
-
-            render(report, out())
-        _tell(estate, report)
+        show(report, as_json=as_json)
+        tell(estate, report)
     raise typer.Exit(report.exit_code)
+
+
+def show(report: Report, *, as_json: bool) -> None:
+    """Print the report: one JSON document, or for a person."""
+    if as_json:
+        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+        return
+    from drillctl.cli.console import out
+    from drillctl.report.terminal import render
+
+    render(report, out())
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class Sources:
     """The files that a run was made from; `drillctl recover` reads them again."""
 
     inventory: Path
-    playbook: Path
+    playbook: Path | None
 
 
 def calendar_gates(estate: Inventory, book: Playbook, overrides: dict[str, str]) -> tuple[Gate, ...]:
@@ -94,13 +102,22 @@ def calendar_gates(estate: Inventory, book: Playbook, overrides: dict[str, str])
 
 
 def drill(
-    estate: Inventory, book: Playbook, sources: Sources, gates: tuple[Gate, ...], cannot_prove: tuple[str, ...] = ()
+    estate: Inventory,
+    book: Playbook,
+    sources: Sources,
+    gates: tuple[Gate, ...],
+    cannot_prove: tuple[str, ...] = (),
+    *,
+    keep: bool = False,
+    force: bool = False,
 ) -> Report:
     """Carry out a playbook, store its journal and report in the run's folder, and return the report.
 
     `gates` are those that were decided before, the agreement of a person among them; a closed one refuses the drill.
+    `keep`: a switch that succeeds stays. `force`: nothing is asked of the zone that serves.
     """
     from drillctl import drill as drills
+    from drillctl import snapshot
     from drillctl.cli.console import err
     from drillctl.cli.progress import Progress
     from drillctl.interrupt import Interrupt
@@ -120,6 +137,7 @@ def drill(
         playbook_file=str(sources.playbook),
         inventory_file=str(sources.inventory),
     )
+    snapshot.keep_playbook(folder, book)
     last_words = f"`drillctl recover {run_id}` puts everything back."
     try:
         with Interrupt(last_words=last_words) as interrupt:
@@ -131,6 +149,8 @@ def drill(
                 journal=journal,
                 interrupt=interrupt,
                 watcher=progress,
+                keep=keep,
+                force=force,
             )
             one.findings.gates = gates
             one.findings.not_proven += [what for what in cannot_prove if estate.waived(what) is None]
@@ -147,7 +167,7 @@ def drill(
     return report
 
 
-def _tell(estate: Inventory, report: Report) -> None:
+def tell(estate: Inventory, report: Report) -> None:
     """Tell people how the drill ended."""
     from drillctl.cli.console import err
     from drillctl.notify.ending import tell_of_drill
@@ -156,7 +176,7 @@ def _tell(estate: Inventory, report: Report) -> None:
 
 
 @contextlib.contextmanager
-def _estate(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, tuple[str, ...]]]:
+def estate_of(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, tuple[str, ...]]]:
     """Yield inventory, its file, and what its hosts cannot prove; a lab that was not up is up only meanwhile."""
     from drillctl import inventory as inventories
 
@@ -180,7 +200,7 @@ def _estate(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, tu
             err().print("The lab is down again; `drillctl lab up` keeps one.")
 
 
-def _show_plan(estate: Inventory, book: Playbook, gates: tuple[Gate, ...], *, result: bool) -> None:
+def show_plan(estate: Inventory, book: Playbook, gates: tuple[Gate, ...], *, result: bool) -> None:
     """Print the plan: to stdout when it is the result that was asked for, to stderr when a drill follows."""
     from drillctl.cli.console import err, out
     from drillctl.plan import make_plan

@@ -96,7 +96,9 @@ def _facts(report: Report) -> list[tuple[str, str]]:
             if _all_pinned(report)
             else ("model", "NOT the pinned one everywhere")
         )
-    if restore.verdict != "nothing to restore" and restore.config_identical is None and not restore.left:
+    if restore.verdict == "kept":
+        facts.append(("restore", "nothing: the switch was to stay"))
+    elif restore.verdict != "nothing to restore" and restore.config_identical is None and not restore.left:
         facts.append(("restore", "what the drill had started was stopped again"))
     elif restore.verdict != "nothing to restore":
         config = {

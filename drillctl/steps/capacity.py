@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 REACHED_WITHIN = 1.0
 """Seconds within which a server must answer this machine itself to be asked directly."""
 
+MOST = 2000
+"""Requests a second on one server that one prober may be told to send (traffic/spec.py)."""
+
 ROUNDS = 20
 """Questions that tell how long the way through SSH is; their median counts."""
 
@@ -110,8 +113,10 @@ def _unreached(run: Run, host: Host) -> str | None:
         reply = http_of.request(LocalTransport(host.name), address, port, service.paths.info, timeout=REACHED_WITHIN)
     except HostError as error:
         return error.message
-    answered = reply.headers.get(service.host_header.lower())
-    return None if answered == host.name else f"{answered or 'an unnamed server'} answers at {address}:{port}"
+    answered = reply.headers.get(service.zone_header.lower())
+    if answered == run.inventory.zone("standby").name:
+        return None
+    return f"{answered or 'a server that names no zone'} answers at {address}:{port}"
 
 
 def _length(address: tuple[str, int], path: str) -> float:
@@ -138,6 +143,11 @@ def _load(run: Run, way: Way, rate: float, number: int) -> tuple[Carried, float 
     """
     _, gateway = run.live()
     hosts = run.inventory.zone("standby").hosts
+    if rate > MOST * len(hosts):
+        raise NotStarted(
+            f"a load of {rate:.0f} requests a second cannot be made from here: at most {MOST} on each server",
+            hint="load the standby with another tool, and leave `capacity` out of `steady_state`",
+        )
     plan, traffic, service = run.playbook.capacity, run.playbook.traffic, run.inventory.service
 
     def spec(host: Host) -> TrafficSpec:
@@ -166,4 +176,5 @@ def _load(run: Run, way: Way, rate: float, number: int) -> tuple[Carried, float 
         served = gateway.served_since(mark)
         elapsed = time.monotonic() - begun
     clients = None if served.by_address is None else sum(served.by_address.values()) / elapsed
-    return carried(rate, probes), clients
+    found = (probe for asked in probes.values() for probe in asked)
+    return carried(rate, run.inventory.zone("standby").name, found), clients

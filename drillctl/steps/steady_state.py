@@ -125,6 +125,8 @@ def _configured_for_primary(run: Run) -> str:
     config = gateway.read()
     if config.configured_zone is None:
         raise GatewayError(f"the gateway's config names no single zone: {config.reason}", state="nothing was changed")
+    if run.keep and config.configured_zone == run.inventory.zone("standby").name:
+        raise NotStarted(f"the gateway is configured for {config.configured_zone} already")
     if config.configured_zone != primary:
         raise NotStarted(
             f"the gateway is configured for {config.configured_zone}, not for the primary {primary}",

@@ -10,7 +10,7 @@ from drillctl.undo import Undo
 
 if TYPE_CHECKING:
     from drillctl.gateway.gateway import GatewayConfig
-    from drillctl.playbook import SwitchStep
+    from drillctl.language import SwitchStep
     from drillctl.run import Run
 
 
@@ -26,6 +26,7 @@ def carry_out(run: Run, step: SwitchStep) -> None:
         activation = gateway.activate(run.staged)
         run.moments.active = time.monotonic()
         run.listening(lambda: gateway.prove_applied(activation, step.within_seconds))
+        run.serving = step.to
         wait_for_zone(run, zone, step.within_seconds)
         seconds = max(host.switch_seconds for host in activation.hosts)
         done.detail = f"{zone} answers; rename and reload took {seconds * 1000:.0f} ms, new workers serve"

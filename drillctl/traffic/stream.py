@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, TypeVar, cast
 
 import drillctl
 from drillctl.errors import Inconclusive
-from drillctl.traffic.detection import Detection, Detector, Event
+from drillctl.traffic.detection import Detection, Detector, Event, Rule
 from drillctl.traffic.probe import Overdue, Probe
 
 if TYPE_CHECKING:
@@ -142,14 +142,12 @@ class Traffic:
                     return None
                 self._changed.wait(left)
 
-    def wait_for_detection(
-        self, since: float, failures: int, timeout: float, slow: float | None = None
-    ) -> Detection | None:
+    def wait_for_detection(self, since: float, rule: Rule, timeout: float) -> Detection | None:
         """Return the detection as soon as the requests due from `since` on show one; None at the timeout.
 
         Raises Inconclusive if the prober died.
         """
-        detector = Detector(failures, slow, since)
+        detector = Detector(rule, since)
         deadline = time.monotonic() + timeout
         fed = 0
         with self._changed:

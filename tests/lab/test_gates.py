@@ -176,9 +176,9 @@ def test_a_standby_that_dies(estate: Estate, step: str) -> None:
     playbook = with_stop(
         estate,
         "standby_failures: 2",
-        ("baseline_seconds: 1, observation_seconds: 1", "baseline_seconds: 20, observation_seconds: 20")
+        ("baseline_seconds: 1, observation_seconds: 1", "baseline_seconds: 20, observation_seconds: 1")
         if step == "traffic"
-        else ("observation_seconds: 1", "observation_seconds: 20"),
+        else ("observation_seconds: 1", "observation_seconds: 6"),
     )
     process = estate.start_drill(playbook=playbook)
     estate.wait_for(lambda: f'"event": "intent", "step": "{step}"' in estate.journal())
@@ -198,7 +198,7 @@ def test_errors_after_the_switch_are_not_what_the_fault_is_for(estate: Estate) -
     playbook = with_stop(
         estate,
         "error_rate: 0.2, window_seconds: 2, standby_failures: 600",
-        ("observation_seconds: 1", "observation_seconds: 20"),
+        ("observation_seconds: 1", "observation_seconds: 6"),
     )
     process = estate.start_drill(playbook=playbook)
     estate.wait_for_step("switch")

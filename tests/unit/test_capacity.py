@@ -15,28 +15,27 @@ def probes(number: int, **changed: object) -> list[Probe]:
 
 
 def test_good_answers_in_time_are_enough() -> None:
-    found = carried(50.0, {"b-1": probes(50), "b-2": probes(50, host="b-2")})
+    found = carried(50.0, "zone-b", [*probes(50), *probes(50, host="b-2")])
     assert found.shortcoming(0.5) is None
     assert str(found) == "100 of 100 requests at 50/s, p99 20 ms"
 
 
 def test_nothing_sent_is_no_pass() -> None:
-    assert carried(50.0, {"b-1": []}).shortcoming(0.5) == "0 of the 0 requests could not be sent by this machine"
-    assert carried(50.0, {}).shortcoming(0.5) is not None
+    assert carried(50.0, "zone-b", []).shortcoming(0.5) == "0 of the 0 requests could not be sent by this machine"
 
 
 def test_what_this_machine_could_not_send_proves_nothing() -> None:
-    found = carried(50.0, {"b-1": [*probes(9), *probes(1, status=None, error="client:EMFILE")]})
+    found = carried(50.0, "zone-b", [*probes(9), *probes(1, status=None, error="client:EMFILE")])
     assert found.shortcoming(0.5) == "1 of the 10 requests could not be sent by this machine"
 
 
 def test_failed_slow_and_strange_answers_are_told() -> None:
-    failed = carried(50.0, {"b-1": [*probes(9), *probes(1, status=None, error="timeout")]})
+    failed = carried(50.0, "zone-b", [*probes(9), *probes(1, status=None, error="timeout")])
     assert failed.shortcoming(0.5) == "1 of 10 requests failed (1 × timeout)"
-    assert carried(50.0, {"b-1": probes(9)}).shortcoming(0.01) == "the p99 is 20 ms, 10 ms are allowed"
-    strange = carried(50.0, {"b-1": [*probes(9), *probes(1, host="a-1"), *probes(1, host=None)]})
-    assert strange.shortcoming(0.5) == "a-1, an unnamed server answered instead"
+    assert carried(50.0, "zone-b", probes(9)).shortcoming(0.01) == "the p99 is 20 ms, 10 ms are allowed"
+    strange = carried(50.0, "zone-b", [*probes(9), *probes(1, zone="zone-a"), *probes(1, zone=None)])
+    assert strange.shortcoming(0.5) == "a server that names no zone, zone-a answered instead"
 
 
 def test_requests_that_left_late_are_said() -> None:
-    assert str(carried(50.0, {"b-1": probes(9, missed=True)})).endswith(", 9 sent late")
+    assert str(carried(50.0, "zone-b", probes(9, missed=True))).endswith(", 9 sent late")

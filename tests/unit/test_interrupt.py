@@ -186,7 +186,11 @@ def test_the_first_signal_after_a_stop_condition_does_not_end_the_restoring(
     start: Callable[..., subprocess.Popen[str]],
 ) -> None:
     """Whoever sees a drill stop by itself and presses Ctrl-C has pressed it once."""
-    program = start("interrupt.ask('a stop condition'); interrupt.restoring(); interrupt.sleep(1)")
+    program = start(
+        "interrupt.ask('a stop condition'); interrupt.restoring(); print('asked', flush=True); interrupt.sleep(1)"
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline() == "asked\n"
     program.send_signal(signal.SIGINT)
     out, err = program.communicate(timeout=10)
     assert program.returncode == 0
