@@ -70,11 +70,12 @@ class YamlFile:
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
+            # Where all only follow from each other, all are told: a file that is wrong has at least one problem.
+            told = [e for e in error.errors() if not self._follows(e)] or error.errors()
             problems = [
                 f"{self.at(_place_of(e))}: "
                 + _sentence(e, model, self._called(e["loc"], in_file=e["type"] == "value_error"))
-                for e in error.errors()
-                if not self._follows(e)
+                for e in told
             ]
             raise FileError(list(dict.fromkeys(problems))) from None
 

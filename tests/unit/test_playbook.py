@@ -107,6 +107,8 @@ MISTAKES = [
         "  - step: switch\n  - step: fault\n  - step: detect\n",
         ["11:5: `switch` before `fault`: then the fault hits nobody's zone"],
     ),
+    ("- step: fault\n", "- step: fault\n    zone: {}\n",
+     ["12:5: `steps.0.zone` must be 'primary', 'standby' or 'both'"]),
     (
         "- step: fault\n",
         "- step: fault\n    zone: standby\n",

@@ -119,7 +119,7 @@ def test_on_a_terminal_production_is_drilled_when_its_name_is_typed(
     on_terminal: Callable[..., Ended], inventory_file: Path
 ) -> None:
     change(inventory_file, production=True)
-    prompt = "shop is PRODUCTION. Type its name to drill it:"
+    prompt = "shop is PRODUCTION. Type its name to go on:"
     ended = on_terminal(*DRILL, "--yes", prompt=prompt, keys=b"shop\n", NO_COLOR="1")
     assert prompt in ended.out
     assert ended.code == 4
