@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
 from drillctl.cli.status import host_table
-from drillctl.cli.watch import interval
+from drillctl.cli.watch import interval, stop_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,9 +33,7 @@ def show(estate: Inventory, every: str) -> None:
     seconds = interval(every)
     console = out()
     events: deque[Event] = deque(maxlen=SHOWN_EVENTS)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     with contextlib.ExitStack() as stack:
         connections = stack.enter_context(Connections(estate))
         patrol = Patrol(

@@ -84,6 +84,20 @@ def with_credential(estate: Inventory) -> Inventory:
     return estate.model_copy(update={"ssh": estate.ssh.model_copy(update={"key": key})})
 
 
+def stop_on_signals() -> threading.Event:
+    """Return what SIGINT and SIGTERM set. A look that waits for a host goes on to its end; a second signal does not."""
+    stop = threading.Event()
+
+    def asked(number: int, _frame: object) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, asked)
+    return stop
+
+
 class _Teller:
     """Prints events as they come, and has the people told once a look."""
 
@@ -196,9 +210,7 @@ def _once(patrol: Patrol, *, as_json: bool) -> None:
 def _run(patrol: Patrol, metrics: str | None, teller: _Teller) -> None:
     from drillctl.patrol.supervisor import tell
 
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     signal.signal(signal.SIGHUP, lambda *_: patrol.accept())
     with contextlib.ExitStack() as stack:
         served = None

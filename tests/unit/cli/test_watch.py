@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -71,6 +72,28 @@ def test_a_signal_ends_it_with_0(dead_estate: Path, tmp_path: Path) -> None:
     assert time.monotonic() - began < 10
     assert " started   shop: 3 hosts, every 1 s, an alarm after 1 looks in a row\n" in lines[0]
     assert all(" ALARM     " in line for line in lines[1:])
+
+
+def test_a_second_signal_does_not_wait_for_a_host_that_is_silent(inventory_file: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        text = inventory_file.read_text().replace("10.0.", "127.0.")
+        text += f"  port: {silent.getsockname()[1]}\n  known_hosts: known_hosts\n  connect_timeout_seconds: 60\n"
+        inventory_file.write_text(text)
+        (tmp_path / "known_hosts").touch()
+        words = [sys.executable, "-m", "drillctl", "watch", "-i", "inventory.yaml", "--no-store"]
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        started = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
+        assert started.stdout is not None
+        assert " started " in started.stdout.readline().decode()
+        silent.settimeout(20)
+        connection, _ = silent.accept()
+        with connection:
+            started.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            assert started.poll() is None, "the look goes on"
+            started.send_signal(signal.SIGTERM)
+            assert started.wait(5) == 128 + signal.SIGTERM
+        started.stdout.close()
 
 
 # ---- notify
