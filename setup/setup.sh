@@ -12,8 +12,9 @@ POLICY=/usr/sbin/policy-rc.d
 # program:package, the same as in drillctl/lab/ground.py
 LAB_PROGRAMS="systemd-nspawn:systemd-container sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client
 nginx:nginx ip:iproute2 nft:nftables unshare:util-linux nsenter:util-linux"
-# What the tests of `drillctl schedule` check with: a crontab is read by crontab itself.
-TEST_PROGRAMS="crontab:cron"
+# What tests need besides: crontab, which reads the line that `drillctl schedule` makes, and the server of a shared
+# history, which they start by themselves.
+TEST_PROGRAMS="crontab:cron pg_ctlcluster:postgresql"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -95,6 +96,7 @@ install_packages() {
         nginx) switch_off nginx.service ;;
         openssh-server) switch_off ssh.socket ssh.service ;;
         cron) switch_off cron.service ;;
+        postgresql) switch_off postgresql.service ;;
         esac
     done
     remove_policy

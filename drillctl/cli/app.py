@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from drillctl.cli import lab, lease, notify, recover, run, schedule, schema, status, switch, validate, watch
+from drillctl.cli import (
+    history,
+    lab,
+    lease,
+    notify,
+    recover,
+    run,
+    schedule,
+    schema,
+    status,
+    switch,
+    validate,
+    watch,
+)
 
 app = typer.Typer(
     name="drillctl",
@@ -52,5 +65,6 @@ app.add_typer(lease.app, name="lease", short_help="Who holds the hosts' leases; 
 app.command(name="schedule", short_help="A drill by the clock: timer, crontab line, workflow.")(schedule.schedule)
 app.command(name="notify", short_help="Send a test message to everybody who is told of alarms.")(notify.notify)
 app.command(name="validate", short_help="Check inventory and playbooks; touches no host.")(validate.validate)
+app.add_typer(history.app, name="history", short_help="The runs of the past: list, show, trend, export.")
 app.command(name="schema", short_help="JSON Schema of playbooks and inventories, for editors.")(schema.schema)
 app.add_typer(lab.app, name="lab", short_help="Real hosts on this machine, for trying and testing.")

@@ -80,8 +80,7 @@ def _parse(text: str, where: str) -> Address:
             hint=f"it must be like {_ALLOWED}",
         )
     url = url.set(drivername="postgresql+psycopg")
-    query = {key: "***" if key in _SECRET else value for key, value in url.query.items()}
-    shown = url.set(drivername="postgresql", query=query).render_as_string(hide_password=True)
+    shown = url.set(drivername="postgresql").difference_update_query(_SECRET).render_as_string(hide_password=True)
     return Address(url, shown, None)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
+from drillctl.errors import UsageError
 from drillctl.history.trouble import trouble
 
 if TYPE_CHECKING:
@@ -107,5 +108,12 @@ def _postgresql(address: Address) -> Engine:
         "application_name": "drillctl",
     }
     url = address.url.update_query_dict({key: v for key, v in defaults.items() if key not in address.url.query})
-    # Asking a pooled connection first costs a round trip, and a restart of the server costs no sample.
-    return create_engine(url, pool_pre_ping=True, pool_size=2, hide_parameters=True)
+    try:
+        # Asking a pooled connection first costs a round trip, and a restart of the server costs no sample.
+        return create_engine(url, pool_pre_ping=True, pool_size=2, hide_parameters=True)
+    except ImportError:
+        raise UsageError(
+            f"the history {address.shown} wants PostgreSQL's driver, which is not installed",
+            hint="pip install 'drillctl[postgresql]'",
+            state="nothing was stored",
+        ) from None

@@ -13,11 +13,14 @@ class Metric:
     about: str
     unit: str
 
-    def said(self, value: float) -> str:
-        """Return a value in words."""
+    def said(self, value: float, beside: float | None = None) -> str:
+        """Return a value in words; in the unit of the value that it stands `beside`, as on an axis."""
         if not self.unit:
-            return f"{value:.4g}"
-        return f"{value * 1000:.0f} ms" if value < 0.1 else f"{value:.2f} s"
+            return f"{value:.0f}" if value.is_integer() else f"{value:.1f}"
+        size = abs(value if beside is None else beside)
+        if value and 0 < size < 0.1:
+            return f"{value * 1000:.0f} ms"
+        return f"{value:.2f} s" if value and size < 100 else f"{value:.0f} s"
 
 
 METRICS: dict[str, Metric] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import BigInteger, Dialect, ForeignKey, Index, Integer, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Dialect, Double, ForeignKey, Index, Integer, LargeBinary, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -30,6 +30,19 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
+class Words(TypeDecorator[str]):
+    """Text of any origin: what no database takes (lone surrogates, and NUL for PostgreSQL) is written as an escape."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Return what is stored."""
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
 # A SQLite key that counts by itself must be an INTEGER; elsewhere four bytes are enough as well.
 _Id = Integer
 
@@ -37,7 +50,7 @@ _Id = Integer
 class Base(DeclarativeBase):
     """The tables; their names begin with drillctl_, because a database may be shared with other programs."""
 
-    type_annotation_map = {str: Text, datetime: Moment, bytes: LargeBinary}  # noqa: RUF012 - SQLAlchemy's own contract
+    type_annotation_map = {str: Words, float: Double, datetime: Moment, bytes: LargeBinary}  # noqa: RUF012 - SQLAlchemy's own contract
 
 
 class RunRow(Base):

@@ -62,6 +62,10 @@ class RunRecord:
         value: float | None = getattr(self, METRICS[name].name)
         return value
 
+    def metrics(self) -> dict[str, float | None]:
+        """Return every metric by name."""
+        return {name: self.metric(name) for name in METRICS}
+
     def limit(self, name: str) -> float | None:
         """Return what the playbook's objective allowed for a metric; None: there was no such objective."""
         value: float | None = getattr(self, f"{name}_limit", None)
@@ -84,14 +88,14 @@ def record_of(report: Mapping[str, Any], *, controller: str | None = None) -> Ru
 
 
 def _record_of(report: Mapping[str, Any], controller: str | None) -> RunRecord:
-    recovery, traffic, restore = (report.get(part) or {} for part in ("recovery", "traffic", "restore"))
+    restore = report.get("restore") or {}
+    recovery = report.get("recovery") or {}
     objectives = {one["name"]: one for one in report.get("objectives") or ()}
-    sent = bool(traffic.get("sent"))
-    lost = recovery.get("lost_requests")
-    if lost is None:
-        # Reports from before `lost_requests` say it in words only.
+    metrics = metrics_of(report)
+    if metrics["lost_requests"] is None:
+        # Reports from before `recovery.lost_requests` say it in words only.
         said = str(objectives.get("lost requests", {}).get("measured", ""))
-        lost = float(said) if said.isdecimal() else None
+        metrics["lost_requests"] = float(said) if said.isdecimal() else None
     return RunRecord(
         run_id=str(report["run_id"]),
         inventory=str(report["inventory"]),
@@ -106,22 +110,31 @@ def _record_of(report: Mapping[str, Any], controller: str | None) -> RunRecord:
         reason=report.get("reason"),
         drillctl_version=report.get("drillctl_version"),
         controller=controller,
-        recovery_time=_number(recovery.get("outage_seconds")),
         uncertainty=_number(recovery.get("uncertainty_seconds")),
-        detection=_number(recovery.get("detection_seconds")),
-        switch=_number(recovery.get("switch_seconds")),
-        answer=_number(recovery.get("answer_seconds")),
-        lost_requests=_number(lost),
-        wrong_answers=_number(traffic.get("wrong")) if sent else None,
-        restore_failed=_number(restore.get("failed_requests")),
-        restore_time=_number(restore.get("seconds")),
-        latency_p50=_number(traffic.get("p50_seconds")),
-        latency_p99=_number(traffic.get("p99_seconds")),
-        duration=_number(report.get("seconds")),
         recovery_time_limit=_number(recovery.get("rto_seconds")),
         lost_requests_limit=_limit(objectives.get("lost requests")),
         restore_failed_limit=_limit(objectives.get("failed during restore")),
+        **metrics,
     )
+
+
+def metrics_of(report: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return every metric of a report (or of as much of one as there is) by name; None: not measured."""
+    recovery, traffic, restore = (report.get(part) or {} for part in ("recovery", "traffic", "restore"))
+    found = {
+        "recovery_time": recovery.get("outage_seconds"),
+        "detection": recovery.get("detection_seconds"),
+        "switch": recovery.get("switch_seconds"),
+        "answer": recovery.get("answer_seconds"),
+        "lost_requests": recovery.get("lost_requests"),
+        "wrong_answers": traffic.get("wrong") if traffic.get("sent") else None,
+        "restore_failed": restore.get("failed_requests"),
+        "restore_time": restore.get("seconds"),
+        "latency_p50": traffic.get("p50_seconds"),
+        "latency_p99": traffic.get("p99_seconds"),
+        "duration": report.get("seconds"),
+    }
+    return {name: _number(value) for name, value in found.items()}
 
 
 def moment(said: str) -> datetime:

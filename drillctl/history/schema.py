@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import column, inspect, select, table
+from sqlalchemy import column, select, table
 
 from drillctl.errors import HistoryError
 
@@ -24,6 +24,9 @@ VERSION_TABLE = "drillctl_schema"
 HEAD = "0001"
 """The newest version; stated here because to ask Alembic for it would cost its import at each command."""
 
+MIGRATIONS = Path(__file__).parent / "migrations"
+"""The folder of the migrations, as Alembic wants it."""
+
 _LOCK = 0x6472696C6C  # "drill": the key of PostgreSQL's advisory lock
 
 
@@ -35,10 +38,15 @@ def ensure(database: Database) -> None:
         return
     with database.writing() as connection:
         if database.dialect == "postgresql":
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            lock(connection)
         # Whoever had the lock until now may have done it all.
         if _version(connection, database) != HEAD:
             upgrade(connection)
+
+
+def lock(connection: Connection) -> None:
+    """Take the lock of PostgreSQL for the rest of the transaction; on SQLite, to write is to have the lock."""
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
 
 def upgrade(connection: Connection, to: str = "head") -> None:
@@ -47,22 +55,27 @@ def upgrade(connection: Connection, to: str = "head") -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     command.upgrade(config, to)
 
 
 def _version(connection: Connection, database: Database) -> str | None:
     """Return the version; None: an empty database. Raises HistoryError when it is not one to go on from."""
-    about = inspect(connection)
     shown = database.address.shown
-    if not about.has_table(VERSION_TABLE):
-        if database.dialect == "sqlite" and about.get_table_names():
+    # Not by SQLAlchemy's inspector, whose import every command would pay for.
+    if database.dialect == "sqlite":
+        tables = set(connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
+        if tables and VERSION_TABLE not in tables:
             raise HistoryError(
                 f"{shown} is the database of another program: it has tables, but no {VERSION_TABLE}",
                 hint="name another file for the history",
                 state="nothing was written to it",
             )
+        there = VERSION_TABLE in tables
+    else:
+        there = connection.exec_driver_sql(f"SELECT to_regclass('{VERSION_TABLE}') IS NOT NULL").scalar_one()
+    if not there:
         return None
     version = connection.execute(select(column("version_num")).select_from(table(VERSION_TABLE))).scalar()
     if version is not None and version > HEAD:

@@ -20,7 +20,7 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy import and_, delete, func, or_, select, tuple_
 
 from drillctl.history import address as addresses
 from drillctl.history import schema
@@ -30,7 +30,7 @@ from drillctl.history.record import UNFINISHED, RunRecord, record_of
 from drillctl.history.sample import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from sqlalchemy import Connection, Select
@@ -45,6 +45,9 @@ KEEP_SAMPLES = timedelta(days=180)
 """How long samples are kept where the inventory does not say."""
 
 _BATCH = 500  # rows of one statement; SQLite allows 32,766 values in one
+_KEYS = 50  # conditions of one statement
+_PAGE = 10_000
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _PRUNE_EVERY_SECONDS = 3600.0
 _PRUNE_ROWS = 20_000  # so that a patrol never waits long for it
 _RUN_COLUMNS = tuple(RunRow.__table__.c[field.name] for field in fields(RunRecord))
@@ -146,14 +149,24 @@ class History:
         playbook: str | None = None,
         limit: int | None = None,
         *,
+        environment: str | None = None,
         verdict: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         comparable: bool = False,
+        begins: str | None = None,
     ) -> list[RunRecord]:
-        """Return runs, the newest first; `since` and `until` bound their beginning, the first inclusive."""
+        """Return runs, the newest first; `since` and `until` bound their start, the first inclusive.
+
+        `begins` is what their ids begin with.
+        """
         query = select(*_RUN_COLUMNS).order_by(RunRow.started_at.desc(), RunRow.run_id.desc()).limit(limit)
-        wanted = ((RunRow.inventory, inventory), (RunRow.playbook, playbook), (RunRow.verdict, verdict))
+        wanted = (
+            (RunRow.inventory, inventory),
+            (RunRow.playbook, playbook),
+            (RunRow.environment, environment),
+            (RunRow.verdict, verdict),
+        )
         for column, value in wanted:
             if value is not None:
                 query = query.where(column == value)
@@ -163,6 +176,8 @@ class History:
             query = query.where(RunRow.started_at < until)
         if comparable:
             query = query.where(RunRow.comparable)
+        if begins is not None:
+            query = query.where(RunRow.run_id.startswith(begins, autoescape=True))
         with self._database.reading() as connection:
             return [RunRecord(*row) for row in connection.execute(query)]
 
@@ -189,6 +204,12 @@ class History:
         with self._database.reading() as connection:
             return {row.run_id: row.there for row in connection.execute(query)}
 
+    def series(self) -> list[tuple[str, str]]:
+        """Return every pair of inventory and playbook that has runs, by name."""
+        query = select(RunRow.inventory, RunRow.playbook).distinct().order_by(RunRow.inventory, RunRow.playbook)
+        with self._database.reading() as connection:
+            return [(row.inventory, row.playbook) for row in connection.execute(query)]
+
     def last_drill(self, inventory: str) -> LastDrill | None:
         """Return the last run on an inventory that changed something on its hosts, or None."""
         ended = func.coalesce(RunRow.finished_at, RunRow.started_at, type_=RunRow.started_at.type)
@@ -199,7 +220,7 @@ class History:
             .limit(1)
         )
         with self._database.reading() as connection:
-            row = connection.execute(query).tuples().first()
+            row = connection.execute(query).first()
         return None if row is None else LastDrill(*row)
 
     # --- samples ----------------------------------------------------------------------------------------------------
@@ -243,6 +264,24 @@ class History:
         with self._database.reading() as connection:
             return [Sample(**row._mapping) for row in connection.execute(query)]
 
+    def each_sample(
+        self, inventory: str | None = None, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[Sample]:
+        """Yield samples host by host, each by time, a page of them in memory at once.
+
+        Each page is a transaction: what is written meanwhile may or may not be among them.
+        """
+        hosts = select(HostRow.inventory, HostRow.name).order_by(HostRow.inventory, HostRow.name)
+        if inventory is not None:
+            hosts = hosts.where(HostRow.inventory == inventory)
+        with self._database.reading() as connection:
+            named = [(row.inventory, row.name) for row in connection.execute(hosts)]
+        for estate, host in named:
+            start = since or _FIRST
+            while page := self.samples(estate, host, start, until or _LAST, _PAGE):
+                yield from page
+                start = page[-1].at + timedelta(microseconds=1)
+
     def last_samples(self, inventory: str | None = None) -> dict[tuple[str, str], Sample]:
         """Return the last sample of every host, by inventory and host."""
         last = select(func.max(SampleRow.at)).where(SampleRow.host_id == HostRow.id).scalar_subquery()
@@ -250,10 +289,12 @@ class History:
         if inventory is not None:
             hosts = hosts.where(HostRow.inventory == inventory)
         with self._database.reading() as connection:
-            keys = [(host_id, at) for host_id, at in connection.execute(hosts).tuples() if at is not None]
+            keys = [(host_id, at) for host_id, at in connection.execute(hosts) if at is not None]
             found: list[Sample] = []
-            for batch in _batches(keys):
-                query = _sample_query().where(tuple_(SampleRow.host_id, SampleRow.at).in_(batch))
+            for batch in _batches(keys, _KEYS):
+                # Each key by itself: SQLite finds no row of a list of pairs by the index.
+                exactly = (and_(SampleRow.host_id == host_id, SampleRow.at == at) for host_id, at in batch)
+                query = _sample_query().where(or_(*exactly))
                 found += [Sample(**row._mapping) for row in connection.execute(query)]
         found.sort(key=lambda sample: (sample.inventory, sample.host))
         return {(sample.inventory, sample.host): sample for sample in found}
@@ -350,8 +391,8 @@ def _digest(sample: Sample) -> bytes:
     return hashlib.sha256(json.dumps(state, ensure_ascii=True).encode()).digest()
 
 
-def _batches(values: list[T]) -> list[list[T]]:
-    return [values[start : start + _BATCH] for start in range(0, len(values), _BATCH)]
+def _batches(values: list[T], size: int = _BATCH) -> list[list[T]]:
+    return [values[start : start + size] for start in range(0, len(values), size)]
 
 
 def _this_machine() -> str:

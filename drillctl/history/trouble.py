@@ -11,7 +11,6 @@ from drillctl.errors import HistoryError
 if TYPE_CHECKING:
     from drillctl.history.address import Address
 
-_AGAIN = "`drillctl history import` stores what is missing once that is mended"
 _KEPT = "every run's report is still on disk, in the runs folder"
 
 # By SQLite's own result codes, https://sqlite.org/rescode.html: what is wrong, what to do.
@@ -53,7 +52,7 @@ def trouble(error: Exception, address: Address) -> HistoryError:
     what, advice = _meaning(original, code)
     said = address.clean(" ".join(str(original).split()))
     message = f"the history {address.shown} cannot be used: {what} ({said})"
-    return HistoryError(message, hint=f"{advice}; {_AGAIN}", state=_KEPT)
+    return HistoryError(message, hint=advice, state=_KEPT)
 
 
 def _meaning(original: BaseException, code: str | None) -> tuple[str, str]:

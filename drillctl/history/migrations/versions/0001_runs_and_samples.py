@@ -44,7 +44,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text),
         sa.Column("drillctl_version", sa.Text),
         sa.Column("controller", sa.Text),
-        *(sa.Column(name, sa.Float) for name in _METRICS),
+        *(sa.Column(name, sa.Double) for name in _METRICS),
     )
     op.create_index("drillctl_run_started", "drillctl_run", ["started_at"])
     op.create_index("drillctl_run_series", "drillctl_run", ["inventory", "playbook", "started_at"])
@@ -81,7 +81,7 @@ def upgrade() -> None:
         sa.Column("host_id", sa.Integer, sa.ForeignKey("drillctl_host.id"), primary_key=True),
         sa.Column("at", sa.BigInteger, primary_key=True),
         sa.Column("state_id", sa.Integer, sa.ForeignKey("drillctl_state.id"), nullable=False),
-        sa.Column("latency_seconds", sa.Float),
+        sa.Column("latency_seconds", sa.Double),
         sqlite_with_rowid=False,
     )
 
