@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from drillctl.errors import UsageError
 from drillctl.schedule.job import Artefact, Job
 
 _PLAIN = re.compile(r"[A-Za-z0-9@/._:=+,-]+")
@@ -26,9 +27,24 @@ def quoted(word: str) -> str:
     return '"' + "".join(escapes.get(character, character) for character in text) + '"'
 
 
-def _service(job: Job) -> str:
+def _command(job: Job) -> str:
+    """Return the value of ExecStart=."""
+    words = job.command
+    # systemd takes no quotes or backslashes in the path of the program itself, however they are written.
+    if any(character in job.program for character in "\"'\\"):
+        if "=" in job.program:
+            raise UsageError(
+                f"systemd cannot run {job.program}: there are quotes and an equals sign in its path",
+                hint="install drillctl elsewhere",
+                state="nothing was changed",
+            )
+        words = ("/usr/bin/env", *words)
     # A colon keeps systemd from reading $ as a variable.
-    colon = ":" if any("$" in word for word in job.command) else ""
+    colon = ":" if any("$" in word for word in words) else ""
+    return colon + " ".join(quoted(word) for word in words)
+
+
+def _service(job: Job) -> str:
     settings = [f"Environment={quoted(f'{name}={value}')}" for name, value in job.environment]
     return f"""\
 # Made by `drillctl schedule`; `drillctl schedule … --uninstall` removes it.
@@ -41,7 +57,7 @@ After=network-online.target
 [Service]
 Type=oneshot
 {"".join(f"{line}{chr(10)}" for line in settings)}\
-ExecStart={colon}{" ".join(quoted(word) for word in job.command)}
+ExecStart={_command(job)}
 # SIGTERM makes drillctl put everything back, and its helpers must live until then.
 KillMode=mixed
 TimeoutStopSec=10min

@@ -43,6 +43,15 @@ def test_systemd_accepts_them(tmp_path: Path, make_job: Callable[..., Job], when
     assert complaints(verify(tmp_path, job)) == []
 
 
+@pytest.mark.parametrize("folder", ["two words", "100%", "$HOME", "it's", 'the "real" one', "back\\slash", "演练"])
+def test_systemd_accepts_a_program_at_an_odd_path(tmp_path: Path, make_job: Callable[..., Job], folder: str) -> None:
+    program = tmp_path / folder / "drillctl"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert complaints(verify(tmp_path, make_job(program=str(program)))) == []
+
+
 def test_a_mistake_in_them_would_be_noticed(tmp_path: Path, make_job: Callable[..., Job]) -> None:
     assert complaints(verify(tmp_path, make_job(program="/nowhere/drillctl"))) != []
 
