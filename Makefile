@@ -1,6 +1,6 @@
 # The two commands that matter: `make drill` shows a drill on real hosts, `make test` runs every check.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests drill test lint bench-failover bench-faults bench-inference bench-report bench-history clean
+.PHONY: help setup setup-tests drill test lint bench-failover bench-faults bench-inference bench-report bench-history bench-watch clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,6 +34,9 @@ bench-inference: setup  ## Measure the server beside an in-process loop, LitServ
 
 bench-report: setup-tests  ## Measure the report of a run with 60,000 requests
 	@.venv/bin/python -m benchmarks.report
+
+bench-watch: setup  ## Measure how much of a core a patrol of 20 hosts takes
+	@.venv/bin/python -m benchmarks.watch
 
 bench-history: setup-tests  ## Measure the history with 10,000 runs and 10 million samples
 	@.venv/bin/python -m benchmarks.history --postgresql

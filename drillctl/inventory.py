@@ -351,6 +351,19 @@ class HistoryPlan(Part):
     keep_samples_days: Annotated[int, Field(strict=True, ge=1, le=36500)] = 180
 
 
+class NotifyChannel(Part):
+    """Whom to tell (docs/patrol.md): where the URLs for Apprise are, never the URLs themselves, and what to tell of."""
+
+    name: Name
+    environment: VariableName | None = None
+    file: Path | None = None
+    on: Annotated[tuple[Literal["alarm", "recovery", "drill"], ...], Field(min_length=1)] = (
+        "alarm",
+        "recovery",
+        "drill",
+    )
+
+
 class Inventory(Part):
     """Everything that drillctl knows of an estate; `approver` and `participants` are for the report of a drill."""
 
@@ -367,6 +380,7 @@ class Inventory(Part):
     history: HistoryPlan = HistoryPlan()
     approver: Person | None = None
     participants: tuple[Person, ...] = ()
+    notify: tuple[NotifyChannel, ...] = ()
 
     def zone(self, role: Role) -> Zone:
         """Return the zone of a role."""
@@ -473,6 +487,11 @@ def contradictions(inventory: Inventory) -> list[tuple[yamlfile.Location, str]]:
         if inventory.login(host).by == "installed" and kind not in WITH_PROGRAMS:
             said = f"there are no programs to install for gateways of kind `{kind}` yet; use `privileges: sudo` there"
             found.append((("gateway", "hosts", place), said))
+    for number, channel in enumerate(inventory.notify):
+        if (channel.environment is None) == (channel.file is None):
+            found.append((("notify", number), f"`{channel.name}` needs either `environment` or `file`"))
+        if channel.name in {other.name for other in inventory.notify[:number]}:
+            found.append((("notify", number, "name"), f"channel `{channel.name}` is named twice"))
     if not urlsplit(inventory.gateway.url).hostname:
         found.append((("gateway", "url"), "the URL names no host"))
     gateway = inventory.gateway
@@ -527,4 +546,11 @@ def _resolved(inventory: Inventory, folder: Path) -> Inventory:
 
     zones = tuple(z.model_copy(update={"hosts": tuple(map(located, z.hosts))}) for z in inventory.zones)
     gateway = inventory.gateway.model_copy(update={"hosts": tuple(map(located, inventory.gateway.hosts))})
-    return inventory.model_copy(update={"zones": zones, "gateway": gateway, "ssh": absolute(inventory.ssh)})
+    notify = tuple(
+        channel.model_copy(update={"file": (folder / channel.file.expanduser()).absolute()})
+        if channel.file
+        else channel
+        for channel in inventory.notify
+    )
+    own = {"zones": zones, "gateway": gateway, "ssh": absolute(inventory.ssh), "notify": notify}
+    return inventory.model_copy(update=own)

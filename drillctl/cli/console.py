@@ -64,8 +64,13 @@ def show_bug(error: BaseException) -> None:
     )
 
 
+def plain(text: str) -> str:
+    """Return text with what a terminal would act on, or could not show, by its number."""
+    return "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text)
+
+
 def _escaped(text: str) -> str:
-    """Return text that says itself: no markup, and what a terminal would act on (or could not show) by its number."""
+    """Return text that says itself: no markup, and nothing that a terminal would act on."""
     from rich.markup import escape
 
-    return escape("".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text))
+    return escape(plain(text))

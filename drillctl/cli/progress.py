@@ -1,5 +1,8 @@
 """What a person sees while a drill runs: one line per step, and a sign of life at least every ten seconds.
 
+On a terminal a long detail is wrapped under itself. In a pipe or the log of a CI a step stays one line, however long,
+so that it can be searched and nothing depends on a width that nobody has.
+
 A terminal that was closed, or a pipe whose reader is gone, must not end a drill, least of all one that restores: what
 cannot be said is left unsaid.
 """
@@ -71,6 +74,13 @@ class Progress:
 
         with self._lock:
             self._last = time.monotonic()
+            if not self._console.is_terminal:
+                at = f"{self._last - self._began:5.1f} s"
+                text = " ".join(detail.split())
+                line = f"{at} {escape(host):<10} {escape(name):<12} {word} {escape(text)}"
+                with contextlib.suppress(OSError):
+                    self._console.print(line.rstrip(), soft_wrap=True)
+                return
             # A grid, so that a long detail wraps under itself and not under the time.
             grid = Table.grid(padding=(0, 1), expand=False)
             for width in (7, 10, 12, 7):

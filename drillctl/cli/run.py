@@ -78,6 +78,7 @@ def run(
         sources = Sources(path.absolute(), file.absolute())
         report = drill(estate, book, sources, (*gates, agreed), cannot_prove, people)
         show(report, as_json=as_json)
+        tell(estate, report)
     name_page(report, as_json=as_json)
     raise typer.Exit(report.exit_code)
 
@@ -195,6 +196,14 @@ def drill(
     return report
 
 
+def tell(estate: Inventory, report: Report) -> None:
+    """Tell people how the drill ended."""
+    from drillctl.cli.console import err
+    from drillctl.notify.ending import tell_of_drill
+
+    tell_of_drill(estate, report, lambda text: err().print(text, soft_wrap=True, markup=False))
+
+
 def _keep_sources(folder: Path, estate: Inventory, book: Playbook, progress: Progress) -> None:
     from drillctl.report import stored
 
@@ -265,9 +274,15 @@ def show_plan(estate: Inventory, book: Playbook, gates: tuple[Gate, ...], *, res
     """Print the plan: to stdout when it is the result that was asked for, to stderr when a drill follows."""
     from drillctl.cli.console import err, out
     from drillctl.plan import make_plan
+    from drillctl.report.plan_lines import plan_lines
     from drillctl.report.terminal import render_plan
 
-    render_plan(make_plan(estate, book), estate, book, out() if result else err(), gates)
+    plan, console = make_plan(estate, book), out() if result else err()
+    if console.is_terminal:
+        render_plan(plan, estate, book, console, gates)
+        return
+    for line in plan_lines(plan, estate, book, gates):
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def _overrides(names: list[str], reason: str | None) -> dict[str, str]:

@@ -53,5 +53,6 @@ def switch(
         people = runs.people_of(turned)
         report = runs.drill(turned, book, sources, (agreed,), cannot_prove, people, keep=True, force=force)
         runs.show(report, as_json=as_json)
+        runs.tell(turned, report)
     runs.name_page(report, as_json=as_json)
     raise typer.Exit(report.exit_code)

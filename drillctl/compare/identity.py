@@ -6,6 +6,8 @@ settings do: whatever of it differs is listed, with whether it can change an out
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -99,6 +101,15 @@ def compare_identity(primary_info: Mapping[str, object], standby_info: Mapping[s
             found[same] = difference
     order: tuple[Effect, ...] = ("yes", "unknown", "rarely")
     return tuple(sorted(found.values(), key=lambda difference: order.index(difference.changes_outputs)))
+
+
+def digest(info: Mapping[str, object]) -> str:
+    """Return a hash over everything that one server publishes at /info, except what may differ from host to host.
+
+    It changes when the model, the code, a library, the device or a setting does, and stays over a restart.
+    """
+    told = sorted((key, value) for key, value in _leaves(info) if not _expected(key))
+    return hashlib.sha256(json.dumps(told, ensure_ascii=True).encode()).hexdigest()
 
 
 def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:

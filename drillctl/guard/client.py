@@ -36,7 +36,10 @@ printf '%s\\n' "$folder"
 
 _SHOW = """
 if [ "$(id -u)" = 0 ]; then folder=/var/lib/drillctl/$1; else folder=$HOME/.drillctl/$1; fi
-if [ -e "$folder/guard.sh" ]; then sh "$folder/guard.sh" "$folder" show; else echo 'state free'; fi
+if [ -e "$folder/guard.sh" ]; then sh "$folder/guard.sh" "$folder" show; else echo 'state free'
+    # Of a guard that has removed itself only the number of its last lease stays.
+    [ ! -e "$folder/epoch" ] || { read -r epoch < "$folder/epoch" && echo "epoch $epoch"; }
+fi
 printf 'folder %s\\n' "$folder"
 """
 

@@ -30,7 +30,7 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
         "shh:\n",
         [
             "31:1: unknown key `shh`; did you mean `ssh`? Allowed here: approver, environment, faults, gates, gateway, "
-            "history, name, participants, service, ssh, waivers, zones"
+            "history, name, notify, participants, service, ssh, waivers, zones"
         ],
     ),
     (

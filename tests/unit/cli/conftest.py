@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -36,6 +38,18 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     """Return an environment in which nothing of this machine's own estate can be found."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     return kept | {"HOME": str(folder), "DRILLCTL_HOME": str(folder / "state"), "XDG_RUNTIME_DIR": str(folder)} | more
+
+
+@pytest.fixture
+def dead_estate(inventory_file: Path) -> Iterator[Path]:
+    """The inventory, whose hosts are three loopback addresses at which one port refuses."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        (inventory_file.parent / "known_hosts").touch()
+        text = inventory_file.read_text().replace("10.0.", "127.0.")
+        text += f"  port: {unused.getsockname()[1]}\n  known_hosts: known_hosts\n  connect_timeout_seconds: 1\n"
+        inventory_file.write_text(text)
+        yield inventory_file
 
 
 @pytest.fixture
@@ -89,7 +103,10 @@ def on_terminal(tmp_path: Path) -> Callable[..., Ended]:
                         break
                     seen += chunk
                 if keys and not typed and prompt.encode() in seen:
-                    os.write(ours, keys)
+                    if keys == b"\x03":  # it has no controlling terminal, which would turn Ctrl-C into the signal
+                        started.send_signal(signal.SIGINT)
+                    else:
+                        os.write(ours, keys)
                     typed = True
             code = started.wait(10)
         finally:

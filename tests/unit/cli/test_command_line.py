@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from conftest import Ended
 
 HEAVY = (
+    "alembic",
+    "apprise",
+    "cronsim",
+    "prometheus_client",
+    "sqlalchemy",
     "torch",
     "torchvision",
     "numpy",
@@ -89,7 +94,14 @@ def dead(inventory_file: Path, playbook_file: Path) -> Iterator[int]:
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["-h"], *([name, "--help"] for name in ("run", "status", "recover", "report", "validate", "lab"))],
+    [
+        ["--help"],
+        ["-h"],
+        *(
+            [name, "--help"]
+            for name in ("run", "status", "watch", "schedule", "notify", "recover", "report", "validate", "lab")
+        ),
+    ],
     ids=" ".join,
 )
 def test_help_is_there_and_imports_nothing_heavy(drillctl: Callable[..., Ended], words: list[str]) -> None:

@@ -43,11 +43,21 @@ ln -sf /lib/systemd/system/nginx.service /etc/systemd/system/multi-user.target.w
 def checkout(tmp_path: Path) -> Path:
     """A checkout whose .venv is up to date, so that nothing has to be fetched."""
     place = tmp_path / "checkout"
-    (place / "setup").mkdir(parents=True)
-    for name in ("setup/setup.sh", "setup/tools.txt", "requirements.txt", "pyproject.toml"):
+    (place / "setup/node").mkdir(parents=True)
+    for name in (
+        "setup/setup.sh",
+        "setup/tools.txt",
+        "setup/node/package.json",
+        "setup/node/package-lock.json",
+        "requirements.txt",
+        "pyproject.toml",
+    ):
         shutil.copy(PROJECT / name, place / name)
     (place / ".venv/bin").mkdir(parents=True)
     (place / ".venv/bin/python").symlink_to(sys.executable)
+    (place / ".venv/node").mkdir()
+    script = "sha256sum <setup/node/package-lock.json >.venv/node/setup"
+    subprocess.run(["sh", "-c", script], cwd=place, check=True)
     return place
 
 

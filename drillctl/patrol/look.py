@@ -1,0 +1,107 @@
+"""What one look at an estate found: every zone host, every gateway host, and the zone that answers clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from drillctl.history.sample import Sample
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from drillctl.guard.lease import Holding
+    from drillctl.survey import Health, HostSurvey
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a host, or something on it, could not be asked; `refused` means that its host key was not the known one."""
+
+    message: str
+    refused: bool = False
+
+
+@dataclass(frozen=True)
+class ZoneLook:
+    """One zone host: what its server says, how long the answer took (seconds), and the model as it lies on disk."""
+
+    survey: HostSurvey
+    trouble: Trouble | None = None
+    latency: float | None = None
+    fingerprint: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the host's name."""
+        return self.survey.name
+
+    @property
+    def health(self) -> Health:
+        """Return the health of its server."""
+        return self.survey.health
+
+
+@dataclass(frozen=True)
+class GatewayLook:
+    """One gateway host: its config, and the lease that its guard holds."""
+
+    name: str
+    trouble: Trouble | None = None
+    config_sha256: str | None = None
+    holding: Holding | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """An estate at one moment. `seconds` is how long the look took."""
+
+    at: datetime
+    zones: tuple[ZoneLook, ...]
+    gateways: tuple[GatewayLook, ...]
+    configured_zone: str | None
+    configured_reason: str | None
+    serving_zone: str | None
+    serving_problem: str | None
+    seconds: float = 0.0
+
+    @property
+    def drill(self) -> Holding | None:
+        """Return the lease of a drill that is going on, or whose guard is about to undo it; None when there is none."""
+        held = [look.holding for look in self.gateways if look.holding is not None]
+        return next((one for one in held if one.state in {"held", "expired", "undoing"}), None)
+
+    def samples(self, inventory: str) -> list[Sample]:
+        """Return it as the history stores it."""
+        rows = [
+            Sample(
+                at=self.at,
+                inventory=inventory,
+                host=zone.name,
+                role=zone.survey.role,
+                health=zone.health.health,
+                ready=zone.health.ready,
+                zone=zone.survey.zone,
+                latency_seconds=zone.latency,
+                model_sha256=zone.survey.sha256_loaded,
+                fingerprint=zone.fingerprint,
+                problem=zone.trouble.message if zone.trouble else zone.survey.problem,
+            )
+            for zone in self.zones
+        ]
+        rows += [
+            Sample(
+                at=self.at,
+                inventory=inventory,
+                host=gateway.name,
+                role="gateway",
+                health="unreachable" if gateway.trouble else "reachable",
+                ready=gateway.trouble is None,
+                config_sha256=gateway.config_sha256,
+                configured_zone=self.configured_zone,
+                serving_zone=self.serving_zone,
+                problem=gateway.trouble.message if gateway.trouble else None,
+            )
+            for gateway in self.gateways
+        ]
+        return rows
