@@ -1,7 +1,7 @@
 """What can happen in the middle of a drill besides the death of drillctl: to its network, the hosts, their programs.
 
-Each drills, disturbs at a step, ends the disturbance where it does not end by itself (a network that stays cut, a disk that
-stays full), and sees that drillctl did not claim success where there was none. What comes then is the matrix's business.
+Each drills, disturbs at a step, ends the disturbance where it does not end by itself (a network that stays cut, a disk
+that stays full), and sees that drillctl did not claim success where there was none. The rest is the matrix's business.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 FOLDER = str(Path(CONFIG).parent)
 DATE = "/usr/local/bin/date"
-FAKETIME = "/usr/lib/{}/faketime/libfaketimeMT.so.1"
 
 PASSED, FAILED, INCONCLUSIVE, NOT_STARTED, ABORTED, INCOMPLETE = 0, 1, 3, 4, 5, 6
 
@@ -41,8 +40,6 @@ class Came:
     words: str
     allowed: float = 0.0
 
-
-Disturbance = "Callable[[Scene, Path], Came]"
 
 ALL: dict[str, Callable[[Scene, Path], Came]] = {}
 """Every disturbance by its name, in order."""

@@ -4,8 +4,8 @@
 
 Each point is a drill of its own in one lab, one after the other: drillctl is killed (effects.py) or something else
 happens (disturbances.py); a client outside sees how long there is no service; nobody does anything until there is
-service again; then, in turns, `drillctl recover` with the journal, `recover` as from another machine, or nothing at all
-puts the rest back, and everything on every host must be as it was before (machine.py). Exit code 1 when anything is not.
+service again; then, in turns, `drillctl recover` with the journal, `recover` as from another machine, or nothing at
+all puts the rest back, and everything on every host must be as it was before (machine.py). Exit code 1 otherwise.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.crash.scene import GRACE, TTL, Scene
 
 LIMIT = TTL + GRACE
 PATIENCE = 90.0
-"""Seconds for which a client's service is waited for; what comes later than the limit is LATE, not waited for longer."""
+"""Seconds for which a client's service is waited for, longer than it may take."""
 
 Way = Callable[[Scene, Path], str]
 
@@ -164,7 +164,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="crash-matrix-") as name:
         bench = Bench(Path(name))
         try:
-            scene = bench.scene()
+            bench.scene()
             points = matrix(bench.record, disturbances.ALL)
             chosen = pick(points, arguments.points)
             if arguments.list:

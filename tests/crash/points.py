@@ -1,4 +1,4 @@
-"""The points of the matrix: where drillctl is killed, taken from what an undisturbed drill did, and how to pick some."""
+"""The points of the matrix: where drillctl is killed, taken from what an undisturbed drill did; picking some."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def matrix(record: str, disturbances: Iterable[str]) -> list[Point]:
 def pick(points: Sequence[Point], wanted: Iterable[str]) -> list[Point]:
     """Return the points that are wanted, in their order; nothing wanted: all (pure).
 
-    A word is a number (`17`), a range (`20-35`, `90-`) or a part of a name (`fault/`, `reboot`). Raises ValueError for a
-    word that picks nothing.
+    A word is a number (`17`), a range (`20-35`, `90-`) or a part of a name (`fault/`, `reboot`). Raises ValueError
+    for a word that picks nothing.
     """
     words = list(wanted)
     chosen: set[int] = set()

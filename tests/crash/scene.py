@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[2]
 TTL = 5
 GRACE = 5.0
-"""Seconds beyond the lease's time within which there must be service again; what a server needs to load comes on top."""
+"""Seconds beyond the lease's time within which there must be service again; a server's loading comes on top."""
 
 PLAYBOOK = """\
 name: crash
