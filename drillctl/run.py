@@ -205,11 +205,17 @@ class Run:
             return orders.restore(self.inventory, self.original, self.staged)
         return {}
 
-    def lost(self, why: str) -> None:
-        """Hear from a heartbeat that a guard is lost: the drill stops and restores; what is being restored goes on."""
+    def lost(self, host: str, why: str, answers: bool) -> None:
+        """Hear from a heartbeat that a guard is lost: the drill stops and restores; what is being restored goes on.
+
+        A host that does not answer is given up, because a step that waits for it would keep the others from being
+        restored, and their guards believe that all is well.
+        """
         self.watcher.note(why)
         if self.section != "restore":
             self.interrupt.ask(why)
+            if not answers and self.fleet is not None:
+                self.fleet.hang_up(host)
 
     def wait_until(self, condition: Callable[[], bool], timeout: float, every: float = 0.1) -> bool:
         """Ask again and again until it is true; tell whether it was within `timeout` seconds.

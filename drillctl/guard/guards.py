@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from drillctl.errors import Aborted, DrillctlError, HostError
 from drillctl.guard import orders
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 BEATS_PER_TTL = 4
 """How often a lease is renewed within its time."""
+
+OnLost: TypeAlias = "Callable[[str, str, bool], None]"
+"""Who is told that a guard was lost: its host, why, and whether the host still answers."""
 
 
 def owner() -> str:
@@ -51,7 +54,7 @@ class Guards:
         self._beats: list[threading.Thread] = []
         self._stop = threading.Event()
         self._quiet = threading.Event()
-        self._on_lost: Callable[[str], None] | None = None
+        self._on_lost: OnLost | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -135,7 +138,7 @@ class Guards:
 
         each(self._hosts.values(), release)
 
-    def start_beats(self, on_lost: Callable[[str], None]) -> None:
+    def start_beats(self, on_lost: OnLost) -> None:
         """Renew every lease from threads of their own; `on_lost` is told, once a host, why contact was lost."""
         self._on_lost = on_lost
         for name in self._hosts:
@@ -182,7 +185,7 @@ class Guards:
                 if self._stop.is_set():
                     return
                 if not reported and (gone or clock() - self._renewed[name] > self.ttl / 2) and self._on_lost:
-                    self._on_lost(f"lost contact with the guard: {error}")
+                    self._on_lost(name, f"lost contact with the guard: {error}", gone)
                     reported = True
                 if gone:
                     return

@@ -152,7 +152,6 @@ class _Recovery:
             if now.state == "free":
                 self.done(host, "its guard has put everything back by itself")
                 return
-            client.install()
             memory = b"" if self.inventory.zone_of(host.name) is None else orders.memory(self.inventory, host)
             client.acquire(now.run, owner(), TTL, memory)
             work(host, client)

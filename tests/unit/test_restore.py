@@ -8,7 +8,7 @@ import pytest
 
 from drillctl import journal as journals
 from drillctl import recover, restore
-from drillctl.errors import GatewayError, Unreachable, UsageError
+from drillctl.errors import Aborted, GatewayError, Unreachable, UsageError
 from drillctl.gateway.scripted import ScriptedGateway
 from drillctl.interrupt import Interrupt
 from drillctl.journal import Journal
@@ -66,6 +66,25 @@ def started_by_the_drill(run: Run, machine: Machine) -> None:
     run.findings.started.append("b-1")
     with run.step("start", "b-1", Undo("service.stop", "b-1", "stop the server that the drill started")):
         pass
+
+
+def test_a_guard_that_is_lost_stops_the_drill_and_gives_its_host_up(connected: Run) -> None:
+    fleet, _ = connected.live()
+    connected.section = "steps"
+    connected.lost("a-1", "the lease was broken", True)
+    assert fleet.lost == set()
+    connected.lost("gateway", "no answer", False)
+    assert fleet.lost == {"gateway"}
+    with pytest.raises(Aborted, match="no answer"):
+        connected.interrupt.check()
+
+
+def test_what_is_being_restored_goes_on_when_a_guard_is_lost(connected: Run) -> None:
+    fleet, _ = connected.live()
+    connected.section = "restore"
+    connected.lost("gateway", "no answer", False)
+    assert fleet.lost == set()
+    connected.interrupt.check()
 
 
 def test_everything_is_put_back_and_nothing_is_outstanding(

@@ -110,16 +110,47 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 def test_the_program_is_replaced_only_when_it_differs(hosts: Hosts) -> None:
     client = hosts.client("g-1")
-    client.install()
+    client.acquire("run-1", "me", 30)
     path = hosts.folder / ".drillctl" / "g-1" / "guard.sh"
     assert path.read_bytes() == program()
     inode = path.stat().st_ino
-    client.install()
+    client.acquire("run-1", "me", 30)
     assert path.stat().st_ino == inode
     path.write_bytes(b"exit 0\n")
-    client.install()
+    client.acquire("run-1", "me", 30)
     assert path.read_bytes() == program()
-    assert hosts.files("g-1") == {"guard.sh"}
+    client.release()
+    assert hosts.files("g-1") == {"epoch"}
+
+
+def test_what_the_guard_remembers_begins_behind_the_program(hosts: Hosts) -> None:
+    started = hosts.folder / "started"
+    lines = [str(hosts.folder / "pid"), str(hosts.folder), str(hosts.folder / "log"), "2", "touch", str(started)]
+    client = hosts.client("a-1")
+    client.acquire("run-1", "me", 1, "".join(f"{line}\n" for line in lines).encode())
+    client.register(Order("service.revive", "service.revive", ("process",)))
+    until(started.exists)
+
+
+@pytest.mark.parametrize("cut", ["in the program", "before the program"])
+def test_a_connection_lost_while_the_lease_is_taken_leaves_no_guard(hosts: Hosts, cut: str) -> None:
+    whole = hosts.transports["g-1"].execute
+
+    def broken_off(command: str, stdin: bytes, timeout: float) -> tuple[int, bytes, bytes]:
+        return whole(command, stdin[: len(stdin) // 2] if cut == "in the program" else b"", timeout)
+
+    hosts.transports["g-1"].execute = broken_off  # type: ignore[method-assign]
+    with pytest.raises(CommandFailed, match="did not arrive whole"):
+        hosts.client("g-1").acquire("run-1", "me", 30)
+    assert hosts.files("g-1") == set()
+
+
+def test_a_guard_that_could_not_take_the_lease_is_not_left_behind(hosts: Hosts) -> None:
+    # Where a folder is in the way the guard can write nothing down; a mode would not keep root from it.
+    (hosts.folder / ".drillctl" / "g-1" / ".new").mkdir(parents=True)
+    with pytest.raises(CommandFailed, match="epoch could not be written"):
+        hosts.client("g-1").acquire("run-1", "me", 30)
+    assert "guard.sh" not in hosts.files("g-1")
 
 
 def test_leases_are_taken_on_every_host_and_given_back(hosts: Hosts) -> None:
@@ -164,7 +195,7 @@ def test_heartbeats_keep_the_leases(hosts: Hosts) -> None:
     guards = hosts.guards("run-1", ttl=2)
     guards.acquire(again=False)
     guards.register({"g-1": NOTE})
-    guards.start_beats(lambda why: pytest.fail(why))
+    guards.start_beats(lambda _host, why, _answers: pytest.fail(why))
     time.sleep(5)
     assert hosts.client("g-1").show().state == "held"
     guards.check()
@@ -190,8 +221,8 @@ def test_without_heartbeats_the_guards_free_themselves(hosts: Hosts) -> None:
 def test_a_lost_guard_is_reported_once(hosts: Hosts, how: str) -> None:
     guards = hosts.guards("run-1", ttl=4)
     guards.acquire(again=False)
-    lost: list[str] = []
-    guards.start_beats(lost.append)
+    lost: list[tuple[str, str, bool]] = []
+    guards.start_beats(lambda *told: lost.append(told))
     if how == "taken over":
         hosts.client("a-1").acquire("run-1", "somebody else", 30)
     else:
@@ -199,8 +230,10 @@ def test_a_lost_guard_is_reported_once(hosts: Hosts, how: str) -> None:
     until(lambda: bool(lost))
     time.sleep(2)
     assert len(lost) == 1
-    assert "a-1" in lost[0]
-    assert "lost contact" in lost[0]
+    host, why, answers = lost[0]
+    assert host == "a-1"
+    assert "lost contact" in why
+    assert answers is (how == "taken over")
 
 
 def test_a_run_takes_over_what_it_left_and_gives_that_back(hosts: Hosts) -> None:
@@ -230,7 +263,7 @@ def test_renewals_wait_while_hosts_should_be_quiet(hosts: Hosts) -> None:
     guards = hosts.guards("run-1", ttl=8)
     guards.acquire(again=False)
     guards.quiet(True)
-    guards.start_beats(lambda why: pytest.fail(why))
+    guards.start_beats(lambda _host, why, _answers: pytest.fail(why))
     time.sleep(3)
     assert not any(" renew 1" in command for command in hosts.transports["g-1"].said)
     until(lambda: any(" renew 1" in command for command in hosts.transports["g-1"].said), 5)
