@@ -113,6 +113,8 @@ def _cut(host: str, step: str) -> None:
             words = ended(scene, process, home, INCONCLUSIVE, ABORTED, INCOMPLETE)
             if not scene.client.wait_good(1.0, at, 60):
                 raise RuntimeError("there is no service while the network is cut")
+        # The end of a connection is told again and again, at longer and longer intervals (tcp(7), tcp_orphan_retries).
+        scene.wait(lambda: not _sessions(scene.machines[host]), 60, "the sessions of the cut connection are gone")
         return Came(at, words)
 
 

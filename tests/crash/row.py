@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 class Row:
     """What came of one point.
 
-    `without`: seconds without service, as a client saw it. `back`: seconds from the disturbance until there was service
+    `without`: seconds without service, as a client saw it. `back`: seconds from the disturbance until there is service
     for good, 0 when it cost no request. `loading`: the part of `back` in which the model server loaded. `limit`: what
-    `back` without `loading` may be. `wrong`: what is not as it was, or should not have happened; empty when all is well.
+    `back` without `loading` may be. `wrong`: what is not as it was, or should not have been; nothing at best.
     """
 
     number: int
