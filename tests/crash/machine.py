@@ -42,7 +42,7 @@ class Machine:
         self.name = name
         self._group = Path(next(thing["name"] for thing in things if thing["kind"] == "cgroup")) / name
         room = next(thing["pid"] for thing in things if thing["name"] == "room")
-        self._upper = Path(f"/proc/{room}/root/run/{name}/upper")
+        self.upper = Path(f"/proc/{room}/root/run/{name}/upper")
 
     @property
     def leader(self) -> int:
@@ -92,7 +92,7 @@ class Machine:
         found: Picture = {}
         counted = Counter(f"process {unit}: {line}" for _, unit, line in self.processes())
         found |= {what: str(number) for what, number in counted.items()}
-        found |= dict(self._files(self._upper, hashed=True))
+        found |= dict(self._files(self.upper, hashed=True))
         found |= dict(self._files(self.path("/"), "run", hashed=True))
         found |= dict(self._files(self.path("/"), "tmp", hashed=False))
         units = self.run(
