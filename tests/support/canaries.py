@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
+from drillctl.lab.process import pids
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -87,9 +89,9 @@ class Spy:
         me = os.getpid()
         while not self._done.is_set():
             self.looks += 1
-            for name in os.listdir("/proc"):
-                if name.isdigit() and int(name) != me:
-                    self._process(Path("/proc", name))
+            for pid in pids():
+                if pid != me:
+                    self._process(Path(f"/proc/{pid}"))
             for folder in self._folders:
                 try:
                     self._found.update(self._canaries.search(files(folder, str(folder))))
