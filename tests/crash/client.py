@@ -63,6 +63,18 @@ def spans(asked: list[Asked]) -> list[Span]:
     return found
 
 
+def served(asked: list[Asked]) -> str:
+    """Return who answered for how long, in order, such as `zone-a 1.2 s, nobody 0.4 s, zone-b 3.0 s` (pure)."""
+    parts: list[tuple[str, float, float]] = []
+    for one in asked:
+        who = one.zone or "nobody"
+        begin = parts[-1][1] if parts and parts[-1][0] == who else one.sent
+        if parts and parts[-1][0] == who:
+            parts.pop()
+        parts.append((who, begin, one.done))
+    return ", ".join(f"{who} {end - begin:.1f} s" for who, begin, end in parts)
+
+
 class Client:
     """Asks a URL from `with` on until it is closed: posts an image, or just gets it."""
 

@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.crash import disturbances
+from tests.crash.client import served
 from tests.crash.points import Point, matrix, pick
 from tests.crash.row import HEAD, Row, summary
 from tests.crash.scene import GRACE, TTL, Scene
@@ -119,6 +120,7 @@ def carry_out(scene: Scene, point: Point) -> Row:
         loading=loading if last and ready <= last + 0.2 else 0.0,
         limit=limit,
         wrong=wrong,
+        served=served(scene.client.since(begun)),
     )
 
 
@@ -183,8 +185,9 @@ def main() -> int:
                 if arguments.results:
                     with arguments.results.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(asdict(row)) + "\n")
+                if not row.right:
+                    say("\n".join(f"       {line}" for line in [*row.wrong[:12], row.served]))
                 if row.wrong:
-                    say("\n".join(f"       {line}" for line in row.wrong[:12]))
                     bench.close()
         finally:
             bench.close()

@@ -16,6 +16,7 @@ class Row:
     `without`: seconds without service, as a client saw it. `back`: seconds from the disturbance until there is service
     for good, 0 when it cost no request. `loading`: the part of `back` in which the model server loaded. `limit`: what
     `back` without `loading` may be. `wrong`: what is not as it was, or should not have been; nothing at best.
+    `served`: which zone answered for how long.
     """
 
     number: int
@@ -26,6 +27,7 @@ class Row:
     loading: float = 0.0
     limit: float = 0.0
     wrong: list[str] = field(default_factory=list)
+    served: str = ""
 
     @property
     def in_time(self) -> bool:
@@ -71,5 +73,5 @@ def summary(rows: Sequence[Row], limit: float) -> str:
         lines.append(f"The model server took up to {load.loading:.1f} s to load.")
     for row in wrong:
         lines.append(f"{row.number} {row.name}: {row.verdict}")
-        lines += [f"    {line}" for line in row.wrong[:20]]
+        lines += [f"    {line}" for line in [*row.wrong[:20], f"clients were answered by {row.served}"]]
     return "\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.crash.client import Asked, Span, spans
+from tests.crash.client import Asked, Span, served, spans
 from tests.crash.machine import differences
 from tests.crash.points import kills, matrix, pick
 from tests.crash.row import Row, summary
@@ -46,6 +46,7 @@ def test_a_time_without_service_goes_from_the_first_failure_to_the_next_good_ans
     ]
     assert spans(asked) == [Span(1.0, 3.1), Span(4.0, 4.1)]
     assert spans([]) == []
+    assert served(asked) == "zone-a 0.1 s, nobody 1.1 s, zone-b 0.1 s, nobody 0.1 s"
 
 
 def test_a_row_is_late_when_service_took_longer_than_the_lease_and_the_server() -> None:
