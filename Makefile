@@ -1,6 +1,6 @@
 # The two commands that matter: `make drill` shows a drill on real hosts, `make test` runs every check.
 .DEFAULT_GOAL := help
-.PHONY: help setup drill test lint bench-failover bench-inference clean
+.PHONY: help setup drill test lint crash-matrix soak bench-failover bench-guards bench-inference clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -19,8 +19,17 @@ lint: setup  ## Style and types
 test: lint  ## Style, types and all tests
 	.venv/bin/pytest
 
+crash-matrix: setup  ## Kill drillctl everywhere, disturb all else, see that service comes back; POINTS=… for a part
+	@.venv/bin/python -m tests.crash.matrix $(POINTS)
+
+soak: setup  ## Fifty drills in a row: right verdicts, nothing grows
+	@.venv/bin/python -m tests.crash.soak
+
 bench-failover: setup  ## Measure the outage beside the runbook as a shell script
 	@.venv/bin/python benchmarks/failover.py
+
+bench-guards: setup  ## Measure what the guards cost the switch, in pairs
+	@.venv/bin/python -m benchmarks.guards
 
 bench-inference: setup  ## Measure the server beside an in-process loop, LitServe and Flask, and its start
 	@.venv/bin/python -m benchmarks.inference

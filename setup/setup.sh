@@ -12,6 +12,8 @@ POLICY=/usr/sbin/policy-rc.d
 # program:package, the same as in drillctl/lab/ground.py
 LAB_PROGRAMS="systemd-nspawn:systemd-container sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client
 nginx:nginx ip:iproute2 nft:nftables unshare:util-linux nsenter:util-linux"
+# What only the tests use.
+TEST_PROGRAMS="faketime:faketime"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -37,7 +39,7 @@ has_ensurepip() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 # --- packages of the distribution -------------------------------------------------------------------------------
 
 missing_packages() {
-    for pair in $LAB_PROGRAMS; do
+    for pair in $LAB_PROGRAMS $TEST_PROGRAMS; do
         command -v "${pair%%:*}" >/dev/null || printf '%s\n' "${pair#*:}"
     done | sort -u
 }

@@ -17,17 +17,21 @@ if TYPE_CHECKING:
 PAUSE = 0.1
 """Seconds between two requests; what is measured with them is not finer than this."""
 
-TIMEOUT = 1.0
+TIMEOUT = 2.0
 """Seconds for which a client waits for an answer."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: when it was sent and done (seconds of the monotonic clock), and which zone answered with 200."""
+    """One request: when it was sent and done (seconds of the monotonic clock), and which zone answered with 200.
+
+    `error` is the status or the kind of error when none did.
+    """
 
     sent: float
     done: float
     zone: str | None
+    error: str = ""
 
     @property
     def good(self) -> bool:
@@ -64,10 +68,10 @@ def spans(asked: list[Asked]) -> list[Span]:
 
 
 def served(asked: list[Asked]) -> str:
-    """Return who answered for how long, in order, such as `zone-a 1.2 s, nobody 0.4 s, zone-b 3.0 s` (pure)."""
+    """Return who answered for how long, in order: `zone-a 1.2 s, nobody (502) 0.4 s, zone-b 3.0 s` (pure)."""
     parts: list[tuple[str, float, float]] = []
     for one in asked:
-        who = one.zone or "nobody"
+        who = one.zone or f"nobody ({one.error})"
         begin = parts[-1][1] if parts and parts[-1][0] == who else one.sent
         if parts and parts[-1][0] == who:
             parts.pop()
@@ -126,22 +130,24 @@ class Client:
             time.sleep(0.05)
         return True
 
-    def ask(self) -> str | None:
-        """Ask once; return the zone that answered with 200, `unnamed` when it does not say, None otherwise."""
+    def ask(self) -> tuple[str | None, str]:
+        """Ask once; return the zone that answered with 200 (`unnamed` when it does not say), or None and why not."""
         connection = http.client.HTTPConnection(*self._address, timeout=TIMEOUT)
         try:
             connection.request("GET" if self._body is None else "POST", self._path, self._body, self._headers)
             answer = connection.getresponse()
             answer.read()
-            return answer.headers.get("X-Served-Zone", "unnamed") if answer.status == 200 else None
-        except (OSError, http.client.HTTPException):
-            return None
+            if answer.status != 200:
+                return None, str(answer.status)
+            return answer.headers.get("X-Served-Zone", "unnamed"), ""
+        except (OSError, http.client.HTTPException) as error:
+            return None, type(error).__name__
         finally:
             connection.close()
 
     def _go_on(self) -> None:
         while not self._done.wait(PAUSE):
             sent = time.monotonic()
-            zone = self.ask()
+            zone, error = self.ask()
             with self._lock:
-                self._asked.append(Asked(sent, time.monotonic(), zone))
+                self._asked.append(Asked(sent, time.monotonic(), zone, error))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.crash.scene import Scene
 
 FOLDER = str(Path(CONFIG).parent)
-DATE = "/usr/local/bin/date"
+DATE = "/usr/bin/date"
 
 PASSED, FAILED, INCONCLUSIVE, NOT_STARTED, ABORTED, INCOMPLETE = 0, 1, 3, 4, 5, 6
 
@@ -361,12 +361,15 @@ def _clock(words: str, offset: str) -> None:
         gateway = scene.machines["gateway"]
         process = scene.start_drill(home)
         at = scene.wait_for_step(process, home, "switch")
-        shim = f'#!/bin/sh\\nexec /usr/bin/date -d "{offset}our" "$@"\\n'
-        gateway.shell(f"printf '{shim}' > {DATE}.new && chmod 755 {DATE}.new && mv {DATE}.new {DATE}")
+        shim = f'#!/bin/sh\\nexec /run/crash-date -d "{offset}our" "$@"\\n'
+        gateway.shell(
+            f"cp {DATE} /run/crash-date && printf '{shim}' > /run/crash-shim && chmod 755 /run/crash-shim"
+            f" && mount --bind /run/crash-shim {DATE}"
+        )
         try:
             return Came(at, ended(scene, process, home, PASSED))
         finally:
-            gateway.shell(f"rm {DATE}")
+            gateway.shell(f"umount {DATE} && rm /run/crash-date /run/crash-shim")
 
 
 _clock("ahead", "+1h")

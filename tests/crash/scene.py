@@ -167,7 +167,7 @@ class Scene:
 
     def is_ready(self, host: str) -> bool:
         """Tell whether a zone host's server says that it is ready."""
-        return Client(f"http://{self.addresses[host]}:8080/health").ask() is not None
+        return Client(f"http://{self.addresses[host]}:8080/health").ask()[0] is not None
 
     def free(self) -> bool:
         """Tell whether no machine's lease is held."""

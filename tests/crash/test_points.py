@@ -39,14 +39,14 @@ def test_points_are_picked_by_number_range_and_name() -> None:
 def test_a_time_without_service_goes_from_the_first_failure_to_the_next_good_answer() -> None:
     asked = [
         Asked(0.0, 0.1, "zone-a"),
-        Asked(1.0, 1.1, None),
-        Asked(2.0, 2.1, None),
+        Asked(1.0, 1.1, None, "502"),
+        Asked(2.0, 2.1, None, "502"),
         Asked(3.0, 3.1, "zone-b"),
-        Asked(4.0, 4.1, None),
+        Asked(4.0, 4.1, None, "502"),
     ]
     assert spans(asked) == [Span(1.0, 3.1), Span(4.0, 4.1)]
     assert spans([]) == []
-    assert served(asked) == "zone-a 0.1 s, nobody 1.1 s, zone-b 0.1 s, nobody 0.1 s"
+    assert served(asked) == "zone-a 0.1 s, nobody (502) 1.1 s, zone-b 0.1 s, nobody (502) 0.1 s"
 
 
 def test_a_row_is_late_when_service_took_longer_than_the_lease_and_the_server() -> None:
