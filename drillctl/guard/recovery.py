@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from drillctl.interrupt import Interrupt
     from drillctl.inventory import Host, Inventory
 
-TTL = 120
+TTL = 20
 """Seconds after which a guard goes on by itself, should this recovery be killed as well."""
+
+RENEW = 5.0
+"""Seconds after which a lease is renewed while a server loads."""
 
 READY = 120.0
 """Seconds within which a revived server must be ready."""
@@ -171,7 +174,7 @@ class _Recovery:
             return
         manager_of(self.inventory, host, self.fleet[host]).revive()
         begun = time.monotonic()
-        self._wait_ready(host)
+        self._wait_ready(host, client)
         client.strike("service.revive")
         self.done(host, f"its server runs, ready after {time.monotonic() - begun:.1f} s")
 
@@ -222,10 +225,14 @@ class _Recovery:
         if found != sha256:
             raise GatewayError(f"the config's sha256 is {found}, the original's was {sha256}", host=host.name)
 
-    def _wait_ready(self, host: Host) -> None:
+    def _wait_ready(self, host: Host, client: GuardClient) -> None:
         deadline = time.monotonic() + READY
         last = "it does not answer"
+        renewed = time.monotonic()
         while time.monotonic() < deadline:
+            if time.monotonic() - renewed > RENEW:
+                client.renew()
+                renewed = time.monotonic()
             try:
                 path = self.inventory.service.paths.health
                 health = survey.read_health(survey.ask(self.inventory, self.fleet, host, path, timeout=2.0))

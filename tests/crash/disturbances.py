@@ -86,6 +86,29 @@ def stopped(scene: Scene, home: Path) -> Came:
     return Came(at, ended(scene, process, home, INCONCLUSIVE, ABORTED))
 
 
+def _recover_killed(words: str, *, journal: bool) -> None:
+    @named(f"drillctl killed after `switch`, then `recover` {words} killed again and again")
+    def carry_out(scene: Scene, home: Path) -> Came:
+        process = scene.start_drill(home)
+        scene.wait_for_step(process, home, "switch")
+        at = kill(process)
+        where = home if journal else scene.new_home()
+        for number in range(2, 200, 4):
+            environment = {"CRASH_AT": f"number {number}"}
+            words = ("recover", "--inventory", str(scene.inventory))
+            again = scene.start(where, *words, program="tests.crash.effects", environment=environment)
+            done = scene.finish(again, where)
+            if done.code == 0:
+                return Came(at, f"recover killed {number // 4} times")
+            if done.code != -signal.SIGKILL:
+                raise RuntimeError(f"`recover` ended with {done.code}: {done.out[-300:]} {done.err[-800:]}")
+        raise RuntimeError("`recover` came to no end")
+
+
+_recover_killed("with the journal", journal=True)
+_recover_killed("elsewhere", journal=False)
+
+
 @contextlib.contextmanager
 def cut(machine: Machine) -> Iterator[None]:
     """Drop every packet between drillctl and a machine's sshd; clients go on."""

@@ -3,7 +3,8 @@
     python -m tests.crash.effects run quick.yaml --inventory estate.yaml --yes --json
 
 CRASH_RECORD names a file that gets a line for each effect, as it begins. CRASH_AT names the moment at which the process
-sends itself SIGKILL: `before`, `during` or `after`, a blank, and the effect. Nothing of drillctl knows of this.
+sends itself SIGKILL: `before`, `during` or `after`, a blank, and the effect; or `number` and which effect of all,
+from 1. Nothing of drillctl knows of this.
 
 An effect's name is STEP/HOST/FUNCTION: the step whose intent was journaled last, the host that is spoken to, and the
 function that wanted it, which is found by looking up the stack; so a new step or a new remote action is named, recorded
@@ -47,6 +48,7 @@ class Effects:
         self._step = "begin"
         self._steps: Counter[tuple[str, str]] = Counter()
         self._names: Counter[str] = Counter()
+        self._total = 0
         self._lock = threading.Lock()
 
     def entered(self, step: str, host: str) -> None:
@@ -67,6 +69,9 @@ class Effects:
             if number > 1:
                 name += f"#{number}"
             self._write("before", name)
+            self._total += 1
+            if self._moment == "number" and str(self._total) == self._at:
+                self._die(name)
         wanted = self._moment if name == self._at else ""
         if wanted == "before":
             self._die(name)

@@ -11,11 +11,14 @@ import pytest
 
 from drillctl.errors import Aborted, CommandFailed
 from drillctl.guard import guards as module
+from drillctl.guard import recovery
 from drillctl.guard.client import GuardClient, program
 from drillctl.guard.guards import Guards
 from drillctl.guard.lease import Held, Order, StaleLease
 from drillctl.hosts.fleet import Fleet
 from drillctl.hosts.local import LocalTransport
+from drillctl.hosts.scripted import Page, ScriptedTransport
+from drillctl.interrupt import Interrupt
 from drillctl.inventory import Inventory
 
 if TYPE_CHECKING:
@@ -200,6 +203,23 @@ def test_heartbeats_keep_the_leases(hosts: Hosts) -> None:
     assert hosts.client("g-1").show().state == "held"
     guards.check()
     guards.release()
+
+
+def test_a_recovery_keeps_its_lease_while_a_server_loads(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "RENEW", 0.2)
+    ready = time.monotonic() + 4
+    page = {True: Page(b'{"status": "healthy"}'), False: Page(b'{"status": "loading"}', 503)}
+    gateway = ScriptedTransport("g-1", {}, server=lambda *_: page[time.monotonic() > ready])
+    client, host = hosts.client("a-1"), ESTATE.zone("primary").hosts[0]
+    client.acquire("run-1", "me", 1)
+    client.register(NOTE)
+    fleet = Fleet(ESTATE, {"g-1": gateway})
+    with Interrupt() as interrupt:
+        one = recovery._Recovery(ESTATE, fleet, {"a-1": client}, recovery.Recovered(), interrupt, lambda _: None)
+        one._wait_ready(host, client)
+    assert time.monotonic() > ready
+    client.strike(NOTE.id)
+    client.release()
 
 
 def test_without_heartbeats_the_guards_free_themselves(hosts: Hosts) -> None:
