@@ -147,7 +147,8 @@ for _host in ("gateway", "zone-a-1", "zone-b-1"):
 
 
 def _sessions(machine: Machine) -> list[int]:
-    return [pid for pid, unit, words in machine.processes() if unit.endswith("ssh.service") and "sshd: root" in words]
+    """Return the pids of what sshd runs for those who are logged in."""
+    return [pid for pid, _, words in machine.processes() if words.startswith("sshd: ") and "[listener]" not in words]
 
 
 def _sshd(host: str) -> None:

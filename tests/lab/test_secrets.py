@@ -258,8 +258,8 @@ class Machines:
         self.canaries.add_key("the login key", lab.folder / "id_ed25519")
         self.machines = {host.name: Machine(lab, host.name) for host in lab.hosts}
         for host in ("zone-a-1", "zone-b-1"):
-            self.estate.on(host, f"systemctl stop inference; mkdir -p /srv/cache/{lab.model_sha256}")
-            self.estate.on(host, f"cp {Path(MODEL).parent}/* /srv/cache/{lab.model_sha256}/")
+            cache = f"/srv/cache/{lab.model_sha256}"
+            self.machines[host].shell(f"systemctl stop inference; mkdir -p {cache}; cp {Path(MODEL).parent}/* {cache}/")
         home = folder / "home"
         home.mkdir()
         playbook = self.estate.changed_playbook("start: {", "guard: {ttl_seconds: 5}\nstart: {")
@@ -298,7 +298,7 @@ class Machines:
         for host in ("zone-a-1", "zone-b-1"):
             for pid in self.machines[host].find("-m inference serve"):
                 os.kill(pid, signal.SIGKILL)
-            self.estate.on(host, "rm -rf /run/secret /srv/cache /var/log/inference.log")
+            self.machines[host].shell("rm -rf /run/secret /srv/cache /var/log/inference.log")
         self.estate.start_servers()
 
 
