@@ -78,12 +78,12 @@ class GuardClient:
         if self._gone(done):
             # A guard that has just finished removes itself.
             done = self._take(run, owner, ttl, memory)
-        text, _, folder = done.text.rpartition("folder ")
+        text, told, folder = done.text.rpartition("\nfolder ")
         if done.exit_code == _HELD:
-            raise Held(parse(self.host, text))
+            raise Held(parse(self.host, text if told else done.text))
         self._check(done, "acquire")
-        self._folder = folder
-        self.lease = Lease(self.host, folder, int(text.removeprefix("epoch ")), ttl)
+        self._folder = folder if told else self._folder
+        self.lease = Lease(self.host, self._folder, int((text if told else done.text).removeprefix("epoch ")), ttl)
         return self.lease
 
     def register(self, order: Order) -> None:

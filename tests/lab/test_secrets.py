@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -190,8 +191,11 @@ class ProcessLab:
 
 
 @pytest.fixture
-def processes(ordinary: Sandbox, tmp_path: Path) -> ProcessLab:
-    return ProcessLab(ordinary, tmp_path)
+def processes(ordinary: Sandbox) -> Iterator[ProcessLab]:
+    # Not below pytest's own folder, which it closes to other users whenever another one of it starts.
+    with tempfile.TemporaryDirectory(prefix="drillctl-secrets-") as name:
+        Path(name).chmod(0o755)
+        yield ProcessLab(ordinary, Path(name))
 
 
 @pytest.mark.lab
