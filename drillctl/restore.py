@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from drillctl.errors import DrillctlError, GatewayError, HostError
+from drillctl.guard import orders
 from drillctl.hosts.fleet import each
 from drillctl.playbook import HealStep, VerifyStep
 from drillctl.steps import golden, start, verify
@@ -188,6 +189,9 @@ def _undo(run: Run, undo: Undo, *, stop_started: bool) -> None:
     if undo.kind == "gateway.discard":
         if run.staged is not None and run.gateway is not None:
             run.gateway.discard(run.staged)
+        elif run.guards is not None:
+            # Killed or failed while it was staged: where the files lie, only the guard knows.
+            run.guards.undo(undo.kind, orders.hosts_of(run.inventory, undo))
         run.undone(undo)
     elif undo.kind == "service.stop":
         if stop_started:

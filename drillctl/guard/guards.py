@@ -117,6 +117,21 @@ class Guards:
 
         each([self._hosts[name] for name in hosts], strike)
 
+    def undo(self, order_id: str, hosts: Iterable[str]) -> None:
+        """Have the guards carry out what they hold on hosts, for an undo of which this run knows too little.
+
+        A lease that ran out is fine: then its guard does it by itself. Raises HostError when it is still outstanding.
+        """
+
+        def undo(host: Host) -> None:
+            with contextlib.suppress(StaleLease):
+                holding = self._clients[host.name].undo()
+                if holding.order(order_id) is not None:
+                    said = f": {holding.log[-1].partition(' ')[2]}" if holding.log else ""
+                    raise HostError(f"the guard could not carry out {order_id}{said}", host=host.name)
+
+        each([self._hosts[name] for name in hosts], undo)
+
     def release(self) -> None:
         """Strike what is still registered and give every lease back. Raises HostError; the others are given back.
 

@@ -61,6 +61,37 @@ def served_by(run: Run) -> str:
     return next(server.address for server in config.servers if server.state == "enabled")
 
 
+class Told:
+    """Guards that note what they are told to undo and to strike out."""
+
+    def __init__(self) -> None:
+        self.undone: list[tuple[str, tuple[str, ...]]] = []
+        self.struck: list[str] = []
+
+    def quiet(self, wanted: bool) -> None:
+        pass
+
+    def undo(self, order_id: str, hosts: tuple[str, ...]) -> None:
+        self.undone.append((order_id, hosts))
+
+    def strike(self, order_id: str, hosts: tuple[str, ...]) -> None:
+        self.struck.append(order_id)
+
+    def release(self) -> None:
+        pass
+
+
+def test_what_was_staged_by_half_is_removed_by_the_guard_which_knows_where_it_is(connected: Run) -> None:
+    told = Told()
+    connected.guards = told  # type: ignore[assignment]
+    # As the journal of a drill has it that was killed while it staged.
+    connected.outstanding.add(Undo("gateway.discard", "", "remove the staged config", {"run": connected.run_id}))
+    restore.carry_out(connected, stop_started=False)
+    assert told.undone == [("gateway.discard", ("gateway",))]
+    assert told.struck == ["gateway.discard"]
+    assert connected.findings.left == []
+
+
 def started_by_the_drill(run: Run, machine: Machine) -> None:
     machine.running = machine.serving = True
     run.findings.started.append("b-1")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drillctl.errors import Aborted, CommandFailed
+from drillctl.errors import Aborted, CommandFailed, HostError
 from drillctl.guard import guards as module
 from drillctl.guard import recovery
 from drillctl.guard.client import GuardClient, program
@@ -192,6 +192,33 @@ def test_an_undo_that_is_registered_already_costs_nothing(hosts: Hosts) -> None:
     assert hosts.client("g-1").show().orders == (NOTE,)
     guards.strike("gateway.discard", ["g-1", "g-2"])
     assert hosts.client("g-1").show().orders == ()
+
+
+def test_the_guards_carry_out_what_a_run_knows_too_little_of(hosts: Hosts) -> None:
+    staged = hosts.folder / ".drillctl-run-1"
+    staged.mkdir()
+    guards = hosts.guards("run-1")
+    guards.acquire(again=False)
+    guards.register({"g-1": Order("gateway.discard", "gateway.discard", (str(staged),))})
+    again = hosts.guards("run-1")
+    again.acquire(again=True)
+    again.undo("gateway.discard", ["g-1", "g-2"])
+    assert not staged.exists()
+    again.strike("gateway.discard", ["g-1", "g-2"])
+    again.release()
+    assert hosts.files("g-1") == {"epoch"}
+    # A lease that is over is no error: its guard has done it.
+    again.undo("gateway.discard", ["g-1"])
+
+
+def test_an_undo_that_a_guard_cannot_carry_out_is_told(hosts: Hosts) -> None:
+    guards = hosts.guards("run-1")
+    guards.acquire(again=False)
+    guards.register({"g-1": Order("strange", "strange", ("x",))})
+    with pytest.raises(
+        HostError, match="g-1: the guard could not carry out strange: .* knows no undo"
+    ):
+        guards.undo("strange", ["g-1"])
 
 
 def test_heartbeats_keep_the_leases(hosts: Hosts) -> None:
