@@ -215,9 +215,7 @@ def test_an_undo_that_a_guard_cannot_carry_out_is_told(hosts: Hosts) -> None:
     guards = hosts.guards("run-1")
     guards.acquire(again=False)
     guards.register({"g-1": Order("strange", "strange", ("x",))})
-    with pytest.raises(
-        HostError, match="g-1: the guard could not carry out strange: .* knows no undo"
-    ):
+    with pytest.raises(HostError, match=r"g-1: the guard could not carry out strange: .* knows no undo"):
         guards.undo("strange", ["g-1"])
 
 
