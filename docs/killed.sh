@@ -2,7 +2,7 @@
 # Print what docs/recovery.md shows: a drill is killed with SIGKILL while a client asks, and recovered from elsewhere.
 # Run: bash docs/killed.sh one|two   (root; brings up a lab and removes it)
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 export NO_COLOR=1 COLUMNS=110
 folder=$(mktemp -d)
 drillctl=$PWD/.venv/bin/drillctl url=http://198.18.77.10
