@@ -120,6 +120,11 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
     ),
     ("url: http://10.0.0.1", "url: http://:80", ["28:3: the URL names no host"]),
     (
+        "url: http://10.0.0.1",
+        "url: http://user:s3cret@10.0.0.1",
+        ["28:3: `gateway.url` must be a URL such as http://gateway.example, without a path"],
+    ),
+    (
         "config: /etc/nginx",
         "config: nginx",
         ["29:3: `gateway.config` must be an absolute path, not 'nginx/conf.d/recognition.conf'"],
