@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import traceback
@@ -27,11 +28,11 @@ def main() -> None:
             traceback.print_exc()
         show_error(error)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output went away, as `| head` does; there is nobody to tell.
-        sys.stderr.close()
-        sys.exit(141)
     except Exception as error:  # noqa: BLE001 - the last resort of a program: say it, and exit by the right code
+        if isinstance(error, OSError) and error.errno in {errno.EPIPE, errno.EIO}:
+            # The reader of our output went away, as `| head` does, or the terminal was closed: nobody is to be told.
+            sys.stderr.close()
+            sys.exit(141)
         if debug:
             traceback.print_exc()
         show_bug(error)

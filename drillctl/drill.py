@@ -7,8 +7,33 @@ from typing import TYPE_CHECKING
 
 from drillctl import restore
 from drillctl.errors import Aborted, DrillctlError
-from drillctl.playbook import DetectStep, FaultStep, SwitchStep
-from drillctl.steps import arm, connect, detect, fault, start, steady_state, switch, traffic, verify
+from drillctl.faults import Fault
+from drillctl.language import (
+    ActionStep,
+    DetectStep,
+    FallbackStep,
+    ObserveStep,
+    ProbeStep,
+    StartStep,
+    SwitchStep,
+    VerifyStep,
+)
+from drillctl.steps import (
+    admission,
+    arm,
+    connect,
+    custom,
+    detect,
+    fallback,
+    fault,
+    heal,
+    start,
+    steady_state,
+    switch,
+    traffic,
+    verify,
+)
+from drillctl.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from drillctl.playbook import Step
@@ -31,16 +56,23 @@ def carry_out(run: Run) -> Ending:
     """
     ending = Ending()
     try:
-        _gates(run)
-        run.section = "steps"
-        for step in run.playbook.steps:
+        with Watchdog(run) as watchdog:
+            _gates(run)
+            run.section = "steps"
+            run.journal.record("steps")
+            for step in run.playbook.steps:
+                run.interrupt.check()
+                _step(run, step, watchdog)
+            fault.gather(run)
             run.interrupt.check()
-            _step(run, step)
-        run.interrupt.check()
     except Aborted as error:
         ending = Ending(aborted=True, error=error)
     except DrillctlError as error:
-        ending = Ending(refused=run.section == "before", error=error)
+        if run.interrupt.asked:
+            # What fails while it stops is not why it stops.
+            ending = Ending(aborted=True, error=Aborted(f"{run.interrupt.reason}; meanwhile: {error}"))
+        else:
+            ending = Ending(refused=run.section == "before", error=error)
     finally:
         _put_back(run, keep_started=ending == Ending())
     return ending
@@ -49,10 +81,13 @@ def carry_out(run: Run) -> Ending:
 def _gates(run: Run) -> None:
     """Do everything that comes before the fault; what raises here is a refusal, and no client has noticed."""
     phases = (
+        admission.carry_out,
         connect.carry_out,
         steady_state.check_config,
         start.carry_out,
         steady_state.carry_out,
+        custom.check,
+        fault.check,
         arm.carry_out,
         traffic.carry_out,
     )
@@ -62,24 +97,40 @@ def _gates(run: Run) -> None:
     run.interrupt.check()
 
 
-def _step(run: Run, step: Step) -> None:
+def _step(run: Run, step: Step, watchdog: Watchdog) -> None:
+    # From the fault to the switch, hosts have nothing to do but that.
+    quiet = isinstance(step, Fault | DetectStep | SwitchStep)
+    watchdog.quiet(quiet)
     if run.guards is not None:
-        # From the fault to the switch, hosts have nothing to do but that.
-        run.guards.quiet(isinstance(step, FaultStep | DetectStep | SwitchStep))
-    if isinstance(step, FaultStep):
-        fault.carry_out(run, step)
-    elif isinstance(step, DetectStep):
-        detect.carry_out(run, step)
-    elif isinstance(step, SwitchStep):
-        switch.carry_out(run, step)
-    else:
-        verify.carry_out(run, step)
+        run.guards.quiet(quiet)
+    match step:
+        case Fault():
+            fault.carry_out(run, step)
+        case DetectStep():
+            detect.carry_out(run, step)
+        case SwitchStep():
+            switch.carry_out(run, step)
+        case VerifyStep():
+            verify.carry_out(run, step)
+        case FallbackStep():
+            fallback.carry_out(run, step)
+        case StartStep():
+            heal.start_zone(run, step)
+        case ObserveStep():
+            with run.step("observe") as done:
+                run.interrupt.sleep(step.seconds)
+                done.detail = f"{step.seconds:g} s went by"
+        case ProbeStep() | ActionStep():
+            custom.carry_out(run, step)
 
 
 def _put_back(run: Run, *, keep_started: bool) -> None:
     """Restore. Servers that the drill started stay up after a drill that came to its end, as the playbook says."""
     try:
-        restore.carry_out(run, stop_started=not keep_started or run.playbook.start.stop_after)
+        if run.keep and keep_started:
+            restore.keep(run)
+        else:
+            restore.carry_out(run, stop_started=not keep_started or run.playbook.start.stop_after)
     finally:
         if run.traffic is not None:
             run.traffic.close()

@@ -20,6 +20,7 @@ class Interrupt:
     def __init__(self, *, last_words: str = "") -> None:
         self.last_words = last_words
         self._asked = threading.Event()
+        self._signalled = False
         self._restoring = False
         self._name = ""
         self._before: dict[int, object] = {}
@@ -39,15 +40,21 @@ class Interrupt:
         """Tell whether somebody asked to stop."""
         return self._asked.is_set()
 
+    @property
+    def reason(self) -> str:
+        """Return who or what asked to stop, in words."""
+        return f"stopped by {self._name}"
+
     def ask(self, name: str) -> None:
-        """Ask to stop, as a signal of that name would."""
-        self._name = name
+        """Ask to stop, as a signal of that name would; whoever asked first is named."""
+        if not self._asked.is_set():
+            self._name = name
         self._asked.set()
 
     def check(self) -> None:
         """Raise Aborted when somebody asked to stop, unless things are being restored."""
         if self._asked.is_set() and not self._restoring:
-            raise Aborted(f"stopped by {self._name}")
+            raise Aborted(self.reason)
 
     def sleep(self, seconds: float) -> None:
         """Wait; raise Aborted as soon as somebody asks to stop."""
@@ -65,11 +72,14 @@ class Interrupt:
         name = signal.Signals(number).name
         if number == signal.SIGHUP:
             # The terminal is gone: stop and restore, but a second SIGHUP must not end the restoring.
+            self._signalled = True
             self.ask(name)
             return
-        if self._asked.is_set():
+        # Somebody's first signal must not end a restore that a stop condition asked for.
+        if self._signalled:
             _say(f"stopped by a second signal. {self.last_words}")
             os._exit(128 + number)
+        self._signalled = True
         self.ask(name)
         word = "still restoring" if self._restoring else "stopping: everything is being put back"
         _say(f"{name}: {word}. A second signal ends drillctl at once. {self.last_words}")

@@ -6,11 +6,12 @@ A YAML file. `load` returns an `Inventory` or raises FileError with file:line:co
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from drillctl import yamlfile
 from drillctl.errors import FileError
@@ -39,9 +40,52 @@ GatewayUrl = Annotated[str, matching(r"https?://[^\s/?#@]+/?", "a URL such as ht
 UpstreamName = Annotated[str, matching(r"[A-Za-z0-9_.-]+", "the name of an nginx upstream")]
 VariableName = Annotated[str, matching(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name")]
 Line = Annotated[str, matching(r"[^\x00\n]*", "a value of one line")]
+ClockTime = Annotated[
+    str, matching(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00", "a time of day such as 22:00, in 24 hours")
+]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Role = Literal["primary", "standby"]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Environment = dict[VariableName, Line]
+
+
+WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"""In the order of `date.weekday()`."""
+
+
+def _calendar_day(value: object) -> object:
+    """Take a date as YAML has it or as text; pydantic itself would take a number for seconds since 1970."""
+    if type(value) is date:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass
+    raise ValueError("must be a date such as 2026-12-24")
+
+
+def _time_zone(name: str) -> str:
+    """Check the name of an IANA time zone."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"must be an IANA time zone such as Europe/Berlin{_near_zone(name)}") from None
+    return name
+
+
+def _near_zone(name: str) -> str:
+    from difflib import get_close_matches
+    from zoneinfo import available_timezones
+
+    near = get_close_matches(name, sorted(available_timezones()), n=1, cutoff=0.7)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+Day = Annotated[date, BeforeValidator(_calendar_day)]
+TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_time_zone)]
 
 
 class Part(BaseModel):
@@ -155,6 +199,31 @@ class Waiver(Part):
     reason: Annotated[str, StringConstraints(min_length=10)]
 
 
+class Window(Part):
+    """When drills may run: on these days from `opens` on, until `closes`; past midnight if that is not later."""
+
+    days: Annotated[tuple[Weekday, ...], Field(min_length=1)] = WEEKDAYS
+    opens: ClockTime
+    closes: ClockTime
+
+
+class Blackout(Part):
+    """Days on which no drill may run, both included; `last_day` is `first_day` if it is not given."""
+
+    first_day: Day
+    last_day: Day | None = None
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class GatePlan(Part):
+    """When a drill of this estate may begin. Without windows at any time; times and days are those of `time_zone`."""
+
+    time_zone: TimeZone | None = None
+    windows: tuple[Window, ...] = ()
+    blackouts: tuple[Blackout, ...] = ()
+    minimum_hours_between_drills: Annotated[float, Field(strict=True, gt=0, le=8760)] | None = None
+
+
 class Inventory(Part):
     """Everything that drillctl knows of an estate."""
 
@@ -165,6 +234,7 @@ class Inventory(Part):
     gateway: Gateway
     ssh: SshOptions = SshOptions()
     waivers: tuple[Waiver, ...] = ()
+    gates: GatePlan = GatePlan()
 
     def zone(self, role: Role) -> Zone:
         """Return the zone of a role."""
@@ -256,6 +326,26 @@ def contradictions(inventory: Inventory) -> list[tuple[yamlfile.Location, str]]:
                 found.append((location, f"`{host.name}` needs a `pidfile`, here or in service.start"))
     if not urlsplit(inventory.gateway.url).hostname:
         found.append((("gateway", "url"), "the URL names no host"))
+    return found + _impossible_gates(inventory.gates)
+
+
+def _impossible_gates(gates: GatePlan) -> list[tuple[yamlfile.Location, str]]:
+    """Return windows and blackouts that mean nothing, or not surely what was meant."""
+    found: list[tuple[yamlfile.Location, str]] = []
+    if gates.time_zone is None and (gates.windows or gates.blackouts):
+        found.append(
+            (("gates",), "`gates.time_zone` is missing; windows and blackouts need one, such as Europe/Berlin")
+        )
+    for number, window in enumerate(gates.windows):
+        if window.opens == "24:00":
+            found.append((("gates", "windows", number, "opens"), "a day begins at 00:00; 24:00 is for `closes`"))
+        if window.opens == window.closes:
+            message = f"the window closes as it opens, at {window.opens}; a whole day is 00:00 to 24:00"
+            found.append((("gates", "windows", number, "closes"), message))
+    for number, blackout in enumerate(gates.blackouts):
+        if blackout.last_day is not None and blackout.last_day < blackout.first_day:
+            message = f"the blackout ends on {blackout.last_day}, before it begins on {blackout.first_day}"
+            found.append((("gates", "blackouts", number, "last_day"), message))
     return found
 
 

@@ -7,15 +7,31 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from drillctl import gates, stop
+from drillctl.faults import Fault
 from drillctl.hosts.service import commands_of
-from drillctl.playbook import DetectStep, FaultStep, HealStep, SwitchStep, VerifyStep
+from drillctl.language import (
+    ActionStep,
+    DetectStep,
+    FailbackStep,
+    FallbackStep,
+    HealStep,
+    ObserveStep,
+    ProbeStep,
+    StartStep,
+    SwitchStep,
+    VerifyStep,
+)
+from drillctl.steps.fault import hosts_of
+from drillctl.watchdog import asks_standby
 
 if TYPE_CHECKING:
     from drillctl.inventory import Host, Inventory
-    from drillctl.playbook import FailbackStep, Playbook, RestoreStep, Step
+    from drillctl.playbook import Playbook, RestoreStep, Step
 
 Section = Literal["before", "steps", "restore"]
 
@@ -59,7 +75,9 @@ def make_plan(inventory: Inventory, playbook: Playbook) -> Plan:
     """Return the plan of a playbook on an inventory."""
     zone_hosts = [host for role in ("primary", "standby") for host in inventory.zone(role).hosts]
     gateways = inventory.gateway.hosts
+    needed = timedelta(seconds=playbook.stop.time_box_seconds)
     before = [
+        *(PlannedStep(name, "before", (Action("", rule),)) for name, rule in gates.rules(inventory, needed)),
         PlannedStep("connect", "before", tuple(Action(h.name, f"ssh {h.address}") for h in inventory.hosts)),
         PlannedStep("config", "before", tuple(Action(g.name, f"read {inventory.gateway.config}") for g in gateways)),
         PlannedStep(
@@ -77,7 +95,12 @@ def make_plan(inventory: Inventory, playbook: Playbook) -> Plan:
     ]
     steps = [_step(inventory, playbook, step, "steps") for step in playbook.steps]
     restore = [_step(inventory, playbook, step, "restore") for step in playbook.restore]
-    return Plan((*before, *steps, *restore))
+    stops = PlannedStep(
+        "stop if",
+        "steps",
+        tuple(Action("", what) for what in stop.in_words(playbook.stop, standby=asks_standby(playbook))),
+    )
+    return Plan((*before, stops, *steps, *restore))
 
 
 def _traffic(inventory: Inventory, playbook: Playbook) -> str:
@@ -94,31 +117,67 @@ def _arm(inventory: Inventory, host: Host) -> list[Action]:
     ]
 
 
-def _step(
-    inventory: Inventory, playbook: Playbook, step: Step | RestoreStep | FailbackStep, section: Section
-) -> PlannedStep:
+def _step(inventory: Inventory, playbook: Playbook, step: Step | RestoreStep, section: Section) -> PlannedStep:
+    return PlannedStep(step.name or step.step, section, _actions(inventory, playbook, step))
+
+
+def _actions(inventory: Inventory, playbook: Playbook, step: Step | RestoreStep) -> tuple[Action, ...]:
     gateway = inventory.gateway
     reload = shlex.join(gateway.reload)
-    if isinstance(step, FaultStep):
-        actions = tuple(
-            Action(h.name, "; ".join(commands_of(inventory, h, "kill")), "; ".join(commands_of(inventory, h, "revive")))
-            for h in inventory.zone(step.zone).hosts
-        )
-    elif isinstance(step, DetectStep):
-        actions = (Action("", f"wait for {step.failures} failed requests in a row, {step.within_seconds:g} s at most"),)
-    elif isinstance(step, SwitchStep):
-        name = inventory.zone(step.to).name
-        what = f"rename the staged config over {gateway.config} (upstream {gateway.upstream} → {name}); {reload}"
-        actions = tuple(Action(g.name, what, f"put the original bytes back; {reload}") for g in gateway.hosts)
-    elif isinstance(step, VerifyStep):
-        name = inventory.zone(step.zone).name
-        seconds = playbook.traffic.observation_seconds
-        what = f"{seconds:g} s of good answers from {name}, the same outputs, named in the access log"
-        actions = (Action("", what),)
-    elif isinstance(step, HealStep):
-        hosts = inventory.zone("primary").hosts
-        actions = tuple(Action(h.name, "; ".join(commands_of(inventory, h, "revive"))) for h in hosts)
-    else:
-        what = f"put the original bytes of {gateway.config} back; {reload}"
-        actions = tuple(Action(g.name, what) for g in gateway.hosts)
-    return PlannedStep(step.step, section, actions)
+    match step:
+        case Fault():
+            return tuple(Action(h.name, *step.does(inventory, h)) for h in hosts_of(inventory, step))
+        case DetectStep():
+            return (Action("", _detect(step)),)
+        case SwitchStep():
+            name = inventory.zone(step.to).name
+            what = f"rename the staged config over {gateway.config} (upstream {gateway.upstream} → {name}); {reload}"
+            return tuple(Action(g.name, what, f"put the original bytes back; {reload}") for g in gateway.hosts)
+        case VerifyStep():
+            name = inventory.zone(step.zone).name
+            seconds = playbook.traffic.observation_seconds
+            return (
+                Action("", f"{seconds:g} s of good answers from {name}, the same outputs, named in the access log"),
+            )
+        case FallbackStep():
+            return (
+                Action("", f"clients get 503 with the fallback's JSON within {step.answer_seconds:g} s, every time"),
+            )
+        case ObserveStep():
+            return (Action("", f"let clients go on for {step.seconds:g} s"),)
+        case StartStep():
+            return tuple(Action(h.name, _undone(inventory, playbook, h)) for h in inventory.zone(step.zone).hosts)
+        case HealStep():
+            struck = {h.name: h for f in playbook.steps if isinstance(f, Fault) for h in hosts_of(inventory, f)}
+            actions = tuple(Action(h.name, _undone(inventory, playbook, h)) for h in struck.values())
+            return actions or (Action("", "undo what is outstanding"),)
+        case FailbackStep():
+            return tuple(
+                Action(g.name, f"put the original bytes of {gateway.config} back; {reload}") for g in gateway.hosts
+            )
+        case ProbeStep() | ActionStep():
+            return (_custom(step),)
+
+
+def _undone(inventory: Inventory, playbook: Playbook, host: Host) -> str:
+    """Say how everything that strikes a host is undone, the last first."""
+    faults = [f for f in playbook.steps if isinstance(f, Fault) and host in hosts_of(inventory, f)]
+    return "; ".join(fault.does(inventory, host)[1] for fault in reversed(faults)) or "nothing was done to it"
+
+
+def _detect(step: DetectStep) -> str:
+    rules = [f"{step.failures} failed requests in a row"] if step.failures is not None else []
+    if step.rate is not None:
+        rules.append(f"{step.rate.share:.0%} failed in {step.rate.seconds:g} s")
+    said = f"{' or '.join(rules)}, {step.within_seconds:g} s at most"
+    return f"wait for {said}" if step.expect == "failure" else f"see that there are no {said}"
+
+
+def _custom(step: ProbeStep | ActionStep) -> Action:
+    undo = getattr(step, "undo", None)
+    if step.command is not None:
+        return Action(step.command.host, shlex.join(step.command.run), shlex.join(undo) if undo else None)
+    if step.http is not None:
+        return Action("", f"{step.http.method} {step.http.url or step.http.path}: {step.http.status}")
+    called = step.python.function if step.python else ""
+    return Action("", f"the Python function {called}")

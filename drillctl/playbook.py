@@ -7,19 +7,48 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Union
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, field_validator
 
-from drillctl import yamlfile
+from drillctl import template, yamlfile
+from drillctl.capacity import CapacityPlan
 from drillctl.errors import FileError, UsageError
+from drillctl.faults import KINDS, Fault
 from drillctl.inventory import Name, Part, Role
+from drillctl.language import (
+    ActionStep,
+    DetectStep,
+    FailbackStep,
+    FallbackStep,
+    HealStep,
+    ObserveStep,
+    ProbeStep,
+    Seconds,
+    StartStep,
+    SwitchStep,
+    VerifyStep,
+)
+from drillctl.stop import StopPlan
 
-Seconds = Annotated[float, Field(strict=True, gt=0, le=3600)]
-Check = Literal["health", "role", "model", "environment", "isolation", "gateway", "equality"]
+Check = Literal["health", "role", "model", "environment", "isolation", "gateway", "equality", "capacity"]
 
-CHECKS: tuple[Check, ...] = ("health", "role", "model", "environment", "isolation", "gateway", "equality")
+CHECKS: tuple[Check, ...] = (
+    "health",
+    "role",
+    "model",
+    "environment",
+    "isolation",
+    "gateway",
+    "equality",
+    "capacity",
+)
 """Every check of the steady state, in the order in which they run."""
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from drillctl.inventory import Inventory
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 
@@ -37,12 +66,20 @@ def _exact_or_keys(value: object) -> object:
 
 
 class Objectives(Part):
-    """What the drill is judged by. The default recovery time is the runbook's five minutes."""
+    """What the drill is judged by; `null` where something is no objective of this drill.
 
-    rto_seconds: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 300.0
+    The default recovery time is the runbook's five minutes. `detection_seconds`: from the first failed request until it
+    was noticed. `fallback_seconds`: how long a client may wait for the fallback answer while no zone serves.
+    `false_alarms`: how often clients' requests looked like an outage before there was a fault.
+    """
+
+    rto_seconds: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = 300.0
     lost_requests: Annotated[int, Field(strict=True, ge=0)] | None = None
+    detection_seconds: Seconds | None = None
+    fallback_seconds: Seconds | None = None
+    false_alarms: Annotated[int, Field(strict=True, ge=0)] | None = None
     outputs: Annotated[Literal["exact"] | Tolerance, BeforeValidator(_exact_or_keys)] = "exact"
-    restore_failed_requests: Annotated[int, Field(strict=True, ge=0)] = 0
+    restore_failed_requests: Annotated[int, Field(strict=True, ge=0)] | None = 0
 
 
 class TrafficPlan(Part):
@@ -69,53 +106,55 @@ class GuardPlan(Part):
     ttl_seconds: Annotated[int, Field(strict=True, ge=5, le=3600)] = 20
 
 
-class FaultStep(Part):
-    """Break the zone. `kill`: SIGKILL every process of the service, and keep supervisors from restarting it."""
+class Expects(Part):
+    """What the drill is meant to do, in so many words, where it goes beyond the loss of the primary.
 
-    step: Literal["fault"]
-    fault: Literal["kill"] = "kill"
-    zone: Role = "primary"
+    `also_strikes` names what else its faults may hit: the standby, or both zones at once. Without it such a fault is
+    refused, because it is more often a mistake than meant. `serving` says who serves when the steps are done.
+    """
 
-
-class DetectStep(Part):
-    """Wait until clients notice: so many failed probes in a row."""
-
-    step: Literal["detect"]
-    failures: Annotated[int, Field(strict=True, ge=1, le=1000)] = 3
-    within_seconds: Seconds = 30.0
+    also_strikes: Literal["standby", "both"] | None = None
+    serving: Role = "standby"
+    note: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = None
 
 
-class SwitchStep(Part):
-    """Point the gateway at the other zone, reload, and prove that it is applied."""
-
-    step: Literal["switch"]
-    to: Role = "standby"
-    within_seconds: Seconds = 30.0
-
-
-class VerifyStep(Part):
-    """Prove that the zone serves through the gateway: sustained, same outputs, named in the access log."""
-
-    step: Literal["verify"]
-    zone: Role = "standby"
+def step_tag(step: object) -> str | None:
+    """Return which kind of step this is: what `step` says, and for a fault what `fault` says, by default `kill`."""
+    if isinstance(step, dict):
+        kind, fault = step.get("step"), step.get("fault", "kill")
+    else:
+        kind, fault = getattr(step, "step", None), getattr(step, "fault", None)
+    if not isinstance(kind, str):
+        return None
+    return f"fault.{fault}" if kind == "fault" else kind
 
 
-class HealStep(Part):
-    """Undo the fault and wait until the zone is ready and answers as before."""
-
-    step: Literal["heal"]
-    ready_seconds: Seconds = 120.0
-
-
-class FailbackStep(Part):
-    """Point the gateway back, with the very bytes that its config had."""
-
-    step: Literal["failback"]
-    within_seconds: Seconds = 30.0
-
-
-Step = Annotated[FaultStep | DetectStep | SwitchStep | VerifyStep, Field(discriminator="step")]
-RestoreStep = Annotated[HealStep | FailbackStep | VerifyStep, Field(discriminator="step")]
+if TYPE_CHECKING:
+    Step = (
+        Fault | DetectStep | SwitchStep | VerifyStep | FallbackStep | ObserveStep | StartStep | ProbeStep | ActionStep
+    )
+    RestoreStep = HealStep | FailbackStep | VerifyStep | ObserveStep | ProbeStep
+else:
+    Step = Annotated[
+        Union[  # noqa: UP007 - built from the table of faults
+            tuple(
+                Annotated[kind, Tag(word)]
+                for word, kind in {
+                    **{f"fault.{word}": kind for word, kind in KINDS.items()},
+                    "detect": DetectStep,
+                    "switch": SwitchStep,
+                    "verify": VerifyStep,
+                    "fallback": FallbackStep,
+                    "observe": ObserveStep,
+                    "start": StartStep,
+                    "probe": ProbeStep,
+                    "action": ActionStep,
+                }.items()
+            )
+        ],
+        Discriminator(step_tag),
+    ]
+    RestoreStep = Annotated[HealStep | FailbackStep | VerifyStep | ObserveStep | ProbeStep, Field(discriminator="step")]
 
 
 class Playbook(Part):
@@ -127,6 +166,9 @@ class Playbook(Part):
     traffic: TrafficPlan = TrafficPlan()
     start: StartPlan = StartPlan()
     guard: GuardPlan = GuardPlan()
+    capacity: CapacityPlan = CapacityPlan()
+    stop: StopPlan = StopPlan()
+    expects: Expects = Expects()
     steady_state: Annotated[tuple[Check, ...], Field(min_length=1)] = CHECKS
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
     restore: Annotated[tuple[RestoreStep, ...], Field(min_length=1)]
@@ -137,9 +179,9 @@ class Playbook(Part):
         return tuple(check for check in CHECKS if check in checks)
 
 
-def load(path: Path) -> Playbook:
-    """Read a playbook; its images folder is relative to it. Raises FileError."""
-    file = yamlfile.load(path)
+def load(path: Path, variables: Mapping[str, str] | None = None) -> Playbook:
+    """Read a playbook with its variables and includes; its images folder is relative to it. Raises FileError."""
+    file = template.load(path, variables or {})
     playbook = file.parse(Playbook)
     folder = (path.parent / playbook.traffic.images.expanduser()).absolute()
     problems = [f"{file.at(location)}: {message}" for location, message in contradictions(playbook)]
@@ -151,6 +193,23 @@ def load(path: Path) -> Playbook:
     return playbook.model_copy(update={"traffic": traffic})
 
 
+def check_hosts(path: Path, variables: Mapping[str, str], playbook: Playbook, inventory: Inventory) -> None:
+    """See that every host that the playbook names is one of the inventory. Raises FileError with file:line:column."""
+    names = [host.name for host in inventory.hosts]
+    strangers: list[tuple[yamlfile.Location, str]] = []
+    for section, steps in (("steps", playbook.steps), ("restore", playbook.restore)):
+        for place, step in enumerate(steps):
+            command = step.command if isinstance(step, ProbeStep | ActionStep) else None
+            if command is not None and command.host not in names:
+                strangers.append(((section, place, "command", "host"), command.host))
+    if strangers:
+        file = template.load(path, variables)
+        known = f"`{inventory.name}` has {', '.join(names)}"
+        raise FileError(
+            [f"{file.at(where)}: there is no host `{host}` in the inventory; {known}" for where, host in strangers]
+        )
+
+
 def images(playbook: Playbook) -> tuple[Path, ...]:
     """Return the playbook's images, by name."""
     return tuple(_images(playbook.traffic.images))
@@ -158,13 +217,24 @@ def images(playbook: Playbook) -> tuple[Path, ...]:
 
 def contradictions(playbook: Playbook) -> list[tuple[yamlfile.Location, str]]:
     """Return steps that cannot follow each other as they stand, and changes that the restore does not undo."""
-    found: list[tuple[yamlfile.Location, str]] = []
     order = [step.step for step in playbook.steps]
+    return [*_restored(playbook, order), *_in_sequence(playbook, order), *_aimed(playbook), *_too_soon(playbook)]
+
+
+def _too_soon(playbook: Playbook) -> list[tuple[yamlfile.Location, str]]:
+    """Return a stop condition that would stop every drill."""
+    pause = 2 / playbook.traffic.rate
+    allowed = playbook.stop.outage_seconds
+    if allowed is None or allowed > pause:
+        return []
+    message = f"at {playbook.traffic.rate:g} requests a second, {pause:g} s without an answer are no outage"
+    return [(("stop", "outage_seconds"), message)]
+
+
+def _restored(playbook: Playbook, order: Sequence[str]) -> list[tuple[yamlfile.Location, str]]:
+    """Return what the steps change and the restore does not put back."""
+    found: list[tuple[yamlfile.Location, str]] = []
     restore = [step.step for step in playbook.restore]
-    for kind in ("fault", "detect", "switch"):
-        places = [place for place, step in enumerate(order) if step == kind]
-        if len(places) > 1:
-            found.append((("steps", places[1]), f"`{kind}` comes twice; a drill has one"))
     if "switch" in order and "failback" not in restore:
         found.append((("restore",), "the steps switch the gateway, but `restore` has no `failback`"))
     if "fault" in order and "heal" not in restore:
@@ -172,13 +242,76 @@ def contradictions(playbook: Playbook) -> list[tuple[yamlfile.Location, str]]:
     if "heal" in restore and "failback" in restore and restore.index("heal") > restore.index("failback"):
         place = restore.index("failback")
         found.append((("restore", place), "`failback` before `heal` would send clients to a zone that is down"))
-    if "detect" in order and "fault" not in order[: order.index("detect")]:
-        found.append((("steps", order.index("detect")), "`detect` needs a `fault` before it"))
-    if "fault" in order and "switch" in order and order.index("switch") < order.index("fault"):
-        found.append((("steps", order.index("switch")), "`switch` before `fault`: then the fault hits nobody's zone"))
+    return found
+
+
+def _in_sequence(playbook: Playbook, order: Sequence[str]) -> list[tuple[yamlfile.Location, str]]:
+    """Return steps that come twice, or before what they need."""
+    found: list[tuple[yamlfile.Location, str]] = []
+    for kind in ("detect", "switch"):
+        places = [place for place, step in enumerate(order) if step == kind]
+        if len(places) > 1:
+            found.append((("steps", places[1]), f"`{kind}` comes twice; a drill has one"))
+    struck: set[str] = set()
+    switched = False
     for place, step in enumerate(playbook.steps):
-        if isinstance(step, FaultStep) and step.zone != "primary":
-            found.append((("steps", place, "zone"), "the fault is aimed at the standby; only the primary is supported"))
+        here: yamlfile.Location = ("steps", place)
+        if isinstance(step, Fault):
+            zones = _struck_by(playbook, step)
+            if zones & struck:
+                found.append(
+                    (here, f"the {' and the '.join(sorted(zones & struck))} is struck twice without a `start` between")
+                )
+            struck |= zones
+        elif isinstance(step, StartStep):
+            if step.zone not in struck:
+                found.append((here, f"`start` of the {step.zone}, which no step before has stopped"))
+            struck.discard(step.zone)
+        elif isinstance(step, SwitchStep):
+            switched = True
+            if step.to == "standby" and step.to in struck:
+                found.append((here, f"`switch` to the {step.to} while a fault strikes it"))
+        elif isinstance(step, VerifyStep):
+            if step.zone in struck and not _bearable(playbook, step.zone):
+                found.append((here, f"`verify` of the {step.zone} while a fault strikes it"))
+        elif isinstance(step, DetectStep) and "fault" not in order[:place]:
+            found.append((here, "`detect` needs a `fault` before it"))
+    if "fault" in order and switched and "fault" not in order[: order.index("switch")]:
+        found.append((("steps", order.index("switch")), "`switch` before `fault`: then the fault hits nobody's zone"))
+    return found
+
+
+def _struck_by(playbook: Playbook, fault: Fault) -> set[str]:
+    """Return the zones that a fault strikes, as far as the playbook says that it is meant."""
+    if fault.on_gateway:
+        return set()
+    if fault.zone == "both":
+        return {"primary", "standby"}
+    meant = fault.zone == "primary" or playbook.expects.also_strikes in {"both", fault.zone}
+    return {fault.zone} if meant else set()
+
+
+def _bearable(playbook: Playbook, zone: Role) -> bool:
+    """Tell whether all faults that strike a zone leave it able to answer: lost packets, a slow server."""
+    faults = [step for step in playbook.steps if isinstance(step, Fault) and step.zone in (zone, "both")]
+    return all(
+        step.on_gateway or getattr(step, "fault", "") in {"loss", "slow", "disk-full", "command"} for step in faults
+    )
+
+
+def _aimed(playbook: Playbook) -> list[tuple[yamlfile.Location, str]]:
+    """Return faults and switches that are aimed at what the playbook does not say that it means."""
+    found: list[tuple[yamlfile.Location, str]] = []
+    said = playbook.expects.also_strikes
+    for place, step in enumerate(playbook.steps):
+        if isinstance(step, Fault) and step.zone != "primary" and said != "both" and said != step.zone:
+            found.append(
+                (
+                    ("steps", place, "zone"),
+                    f"the fault is aimed at {'both zones' if step.zone == 'both' else 'the standby'}; "
+                    f"if that is meant, say `expects: {{also_strikes: {step.zone}}}`",
+                )
+            )
         if isinstance(step, SwitchStep) and step.to != "standby":
             found.append((("steps", place, "to"), "the drill switches to the standby; `failback` is the way back"))
     return found

@@ -10,6 +10,7 @@ from drillctl import playbook as playbooks
 from drillctl import restore, snapshot
 from drillctl.errors import UsageError
 from drillctl.journal import Journal
+from drillctl.playbook import Playbook
 from drillctl.run import Run
 from drillctl.steps import connect
 
@@ -38,7 +39,7 @@ def carry_out(run_id: str, inventory: Inventory, interrupt: Interrupt, watcher: 
     """
     header = _header(run_id)
     folder = journals.runs_folder() / run_id
-    playbook = playbooks.load(Path(header["playbook_file"]))
+    playbook = _playbook(folder, header)
     outstanding = journals.outstanding(folder / "journal.jsonl")
     journal = Journal(folder / "journal.jsonl")
     journal.claim()
@@ -66,6 +67,14 @@ def carry_out(run_id: str, inventory: Inventory, interrupt: Interrupt, watcher: 
             run.fleet.close()
         journal.close()
     return run.findings.left
+
+
+def _playbook(folder: Path, header: dict[str, str]) -> Playbook:
+    """Return the playbook as the run had it, with its variables; its file may be another by now."""
+    kept = folder / snapshot.PLAYBOOK
+    if kept.is_file():
+        return Playbook.model_validate_json(kept.read_bytes())
+    return playbooks.load(Path(header["playbook_file"]))
 
 
 def _header(run_id: str) -> dict[str, str]:

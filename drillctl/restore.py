@@ -6,21 +6,26 @@ pointed at a zone that does not answer. What could not be put back is said, by h
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
 from drillctl.errors import DrillctlError, GatewayError, HostError
 from drillctl.guard import orders
-from drillctl.hosts.fleet import each
-from drillctl.playbook import HealStep, VerifyStep
-from drillctl.steps import golden, start, verify
+from drillctl.language import FailbackStep, HealStep, ObserveStep, VerifyStep
+from drillctl.steps import custom, heal, start, verify
 from drillctl.steps.switch import wait_for_zone
+from drillctl.undo import ON_ZONES
 
 if TYPE_CHECKING:
-    from drillctl.inventory import Host, Zone
-    from drillctl.playbook import FailbackStep, RestoreStep
+    from drillctl.inventory import Zone
+    from drillctl.playbook import RestoreStep
     from drillctl.run import Run
     from drillctl.undo import Undo
+
+
+PROOF = 60.0
+"""Seconds for which a proof that is under way is awaited before things are put back."""
 
 
 def carry_out(run: Run, *, stop_started: bool) -> None:
@@ -34,7 +39,8 @@ def carry_out(run: Run, *, stop_started: bool) -> None:
     run.moments.restore_began = time.monotonic()
     if run.guards is not None:
         run.guards.quiet(False)
-    disturbed = bool(run.outstanding.of("service.revive", "gateway.restore"))
+    _await_proofs(run)
+    disturbed = bool(run.outstanding.of(*ON_ZONES, "gateway.restore"))
     if disturbed:
         for step in run.playbook.restore:
             _attempt(run, step)
@@ -43,13 +49,48 @@ def carry_out(run: Run, *, stop_started: bool) -> None:
     _release(run)
 
 
+def keep(run: Run) -> None:
+    """End a switch that is to stay: nothing of it is put back, and nothing that could put it back is left."""
+    run.section = "restore"
+    run.interrupt.restoring()
+    run.journal.needed = False
+    _finish_traffic(run)
+    for undo in run.outstanding:
+        try:
+            if undo.kind == "gateway.discard":
+                _undo(run, undo, stop_started=False)
+            else:
+                run.undone(undo)
+        except DrillctlError as error:
+            run.findings.left.append(f"{undo.words} could not be struck out: {error}")
+    run.findings.kept = not run.findings.left
+    with run.step("keep") as done:
+        zone = run.inventory.zone("standby").name
+        now = run.live()[1].read().configured_zone
+        done.detail = f"the gateway stays on {zone}"
+        if now != zone:
+            done.status, done.detail = "failed", f"the gateway is configured for {now or 'no single zone'}"
+            run.findings.left.append(done.detail)
+    if run.guards is not None and not run.findings.left:
+        try:
+            run.guards.release()
+        except DrillctlError as error:
+            run.findings.left.append(f"the lease could not be given back: {error}")
+
+
 def _attempt(run: Run, step: RestoreStep) -> None:
     try:
         if isinstance(step, HealStep):
-            _heal(run, step)
+            heal.carry_out(run, step)
         elif isinstance(step, VerifyStep):
             if run.traffic is not None:
                 verify.carry_out(run, step)
+        elif isinstance(step, ObserveStep):
+            with run.step("observe") as done:
+                run.interrupt.sleep(step.seconds)
+                done.detail = f"{step.seconds:g} s went by"
+        elif not isinstance(step, FailbackStep):
+            custom.carry_out(run, step)
         else:
             _failback(run, step)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other parts must still be put back
@@ -61,24 +102,12 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, DrillctlError) else f"a bug in drillctl, {type(error).__name__}: {error}"
 
 
-def _heal(run: Run, step: HealStep) -> None:
-    """Revive the killed servers and wait until they are ready and answer as before."""
-    undos = {undo.host: undo for undo in run.outstanding.of("service.revive")}
-
-    def revive(host: Host) -> None:
-        with run.step("heal", host.name) as done:
-            begun = time.monotonic()
-            run.services[host.name].revive()
-            start.wait_ready(run, host, step.ready_seconds)
-            done.detail = f"running again, ready after {time.monotonic() - begun:.1f} s"
-            if run.findings.baseline:
-                result = golden.equality(run, golden.of_host(run, host))
-                done.detail += f"; {golden.in_words(result)}"
-                if not result.equal:
-                    raise HostError("the revived server does not answer as before", host=host.name)
-            run.undone(undos[host.name])
-
-    each([host for host in run.zone_hosts() if host.name in undos], revive)
+def _await_proofs(run: Run) -> None:
+    """Let proofs that are under way come to their end, so that nothing looks at hosts while they are put back."""
+    for proof in run.proofs:
+        with contextlib.suppress(TimeoutError):
+            proof.exception(timeout=PROOF)
+    run.proofs.clear()
 
 
 def _failback(run: Run, step: FailbackStep) -> None:
@@ -102,14 +131,16 @@ def _failback(run: Run, step: FailbackStep) -> None:
             wait_for_zone(run, primary.name, step.within_seconds)
         for undo in undos:
             run.undone(undo)
+        run.serving = "primary"
         done.detail = f"{primary.name} answers; the config has its original bytes"
 
 
 def _check_primary(run: Run, primary: Zone) -> None:
     """Raise GatewayError unless every server of the primary is healed and answers: else clients are better off now."""
     why = ""
-    if broken := run.outstanding.of("service.revive"):
-        why = f"{', '.join(undo.host for undo in broken)} is not healed"
+    own = {host.name for host in primary.hosts}
+    if broken := {undo.host for undo in run.outstanding.of(*ON_ZONES) if undo.host in own}:
+        why = f"{', '.join(sorted(broken))} is not healed"
     for host in primary.hosts:
         try:
             start.wait_ready(run, host, 5.0)
@@ -191,7 +222,7 @@ def _undo(run: Run, undo: Undo, *, stop_started: bool) -> None:
             run.gateway.discard(run.staged)
         elif run.guards is not None:
             # Killed or failed while it was staged: where the files lie, only the guard knows.
-            run.guards.undo(undo.kind, orders.hosts_of(run.inventory, undo))
+            run.guards.undo_held(undo.kind, orders.hosts_of(run.inventory, undo))
         run.undone(undo)
     elif undo.kind == "service.stop":
         if stop_started:

@@ -3,6 +3,7 @@
 before/HOST.conf     the original bytes of the live config
 before/HOST.json     where they belong: path, resolved path, mode, owner, sha256
 staged.json          where the candidates lie, and their sha256
+playbook.json        the playbook as it was carried out, its variables and includes worked out
 """
 
 from __future__ import annotations
@@ -17,6 +18,16 @@ from drillctl.gateway.gateway import GatewayConfig, HostConfig, Staged, StagedHo
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from drillctl.playbook import Playbook
+
+
+PLAYBOOK = "playbook.json"
+
+
+def keep_playbook(folder: Path, playbook: Playbook) -> None:
+    """Write the playbook as it is carried out."""
+    _write(folder / PLAYBOOK, playbook.model_dump_json(by_alias=True, indent=2).encode())
 
 
 def keep_original(folder: Path, config: GatewayConfig) -> None:

@@ -8,20 +8,46 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UndoKind = Literal["service.revive", "service.stop", "gateway.restore", "gateway.discard"]
+UndoKind = Literal[
+    "service.revive",
+    "service.continue",
+    "service.stop",
+    "filter.remove",
+    "file.put-back",
+    "file.discard",
+    "command.run",
+    "gateway.restore",
+    "gateway.discard",
+]
+
+ON_ZONES: tuple[UndoKind, ...] = (
+    "service.revive",
+    "service.continue",
+    "filter.remove",
+    "file.put-back",
+    "file.discard",
+    "command.run",
+)
+"""The undos of faults and actions: while one of them is outstanding, its host is not healed."""
 
 
 @dataclass(frozen=True)
 class Undo:
     """One undo: which kind, on which host, with what, and in words for people.
 
-    `arguments` hold only what the inventory does not say, such as the hash of the original config.
+    `arguments` hold only what the inventory does not say, such as the hash of the original config. Two undos of one
+    kind on one host are told apart by the argument `id`.
     """
 
     kind: UndoKind
     host: str
     words: str
     arguments: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Return what its host's guard knows it by: letters, digits, `.` and `-`."""
+        return self.arguments.get("id", self.kind)
 
     def to_json(self) -> dict[str, object]:
         """Return the undo as the journal holds it."""

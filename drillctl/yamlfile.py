@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,9 @@ Location = tuple[str | int, ...]
 """Where something is: keys and list indexes from the top."""
 
 M = TypeVar("M", bound=BaseModel)
+
+STEP_TAG = "step_tag()"
+"""How pydantic calls the function by which a playbook's steps are told apart."""
 
 MAX_BYTES = 128 << 10
 """A longer file is not an inventory or a playbook; refusing it keeps a mistaken path from eating time and memory."""
@@ -38,11 +41,14 @@ class YamlFile:
     path: Path
     data: Any
     positions: dict[Location, tuple[int, int]]
+    origins: dict[Location, Path] = field(default_factory=dict)
+    """The files that parts of the data came from, where it was not `path`."""
 
     def at(self, location: Location) -> str:
         """Return `file:line:column` of a location, or of the nearest thing around it that is in the file."""
-        line, column = self.positions.get(self._known(location), (1, 1))
-        return f"{self.path}:{line}:{column}"
+        known = self._known(location)
+        line, column = self.positions.get(known, (1, 1))
+        return f"{self.origins.get(known, self.path)}:{line}:{column}"
 
     def _known(self, location: Location) -> Location:
         """Return a location without what is not in the file: pydantic puts the names of union members into it."""
@@ -52,10 +58,10 @@ class YamlFile:
                 known = (*known, part)
         return known
 
-    def _called(self, location: Location) -> str:
+    def _called(self, location: Location, *, in_file: bool) -> str:
         """Return what a message calls a location; its last part may be missing in the file."""
         known = self._known(location)
-        if location and known[-1:] != location[-1:] and location[-1] != "[key]":
+        if not in_file and location and known[-1:] != location[-1:] and location[-1] != "[key]":
             known = (*known, location[-1])
         return ".".join(str(part) for part in known) or "the top of the file"
 
@@ -64,10 +70,12 @@ class YamlFile:
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
+            # Where all only follow from each other, all are told: a file that is wrong has at least one problem.
+            told = [e for e in error.errors() if not self._follows(e)] or error.errors()
             problems = [
-                f"{self.at(e['loc'])}: {_sentence(e, model, self._called(e['loc']))}"
-                for e in error.errors()
-                if not self._follows(e)
+                f"{self.at(_place_of(e))}: "
+                + _sentence(e, model, self._called(e["loc"], in_file=e["type"] == "value_error"))
+                for e in told
             ]
             raise FileError(list(dict.fromkeys(problems))) from None
 
@@ -194,6 +202,8 @@ def _sentence(error: ErrorDetails, model: type[BaseModel], location: str) -> str
         return f"`{location}` needs at least {_entries(context['min_length'])}"
     if error["type"] == "too_long":
         return f"`{location}` takes at most {_entries(context['max_length'])}"
+    if error["type"] in {"union_tag_invalid", "union_tag_not_found"} and context["discriminator"] == STEP_TAG:
+        return _which_step(error, location)
     if error["type"] == "union_tag_invalid":
         return f"`{location}.{context['discriminator'].strip(chr(39))}` must be one of {context['expected_tags']}"
     if error["type"] == "union_tag_not_found":
@@ -207,6 +217,30 @@ def _sentence(error: ErrorDetails, model: type[BaseModel], location: str) -> str
     if secret or not isinstance(found, (str, int, float, bool)) or len(repr(found)) > 60:
         return f"`{location}` {message}"
     return f"`{location}` {message}, not {found!r}"
+
+
+def _place_of(error: ErrorDetails) -> Location:
+    """Return where an error is: of a step of an unknown kind, at the word that names the kind."""
+    if error["type"] == "union_tag_invalid" and error["ctx"]["discriminator"] == STEP_TAG:
+        return (*error["loc"], "fault" if str(error["ctx"]["tag"]).startswith("fault.") else "step")
+    return error["loc"]
+
+
+def _which_step(error: ErrorDetails, location: str) -> str:
+    """Say that a step is of no kind that there is: a kind of fault when it is a fault, else a kind of step."""
+    context = error["ctx"]
+    if not isinstance(error["input"], dict):
+        return f"`{location}` must be keys with values"
+    if "tag" not in context:
+        return f"`{location}.step` {'must be a word' if 'step' in error['input'] else 'is missing'}"
+    tags = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
+    tag, is_fault = str(context["tag"]), str(context["tag"]).startswith("fault.")
+    known = [t.removeprefix("fault.") for t in tags if t.startswith("fault.") is is_fault]
+    known += [] if is_fault else ["fault"]
+    word = tag.removeprefix("fault.")
+    near = get_close_matches(word, known, n=1)
+    guess = f"; did you mean `{near[0]}`?" if near else "."
+    return f"`{location}.{'fault' if is_fault else 'step'}` is not {word!r}{guess} Allowed: {', '.join(sorted(known))}"
 
 
 def _entries(number: int) -> str:
@@ -225,13 +259,13 @@ def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
             elif isinstance(part, int) or _is_tag(candidate, part):
                 following.append(candidate)
         found = following
-    return sorted({name for candidate in found for name in candidate.model_fields})
+    return sorted({one.alias or name for candidate in found for name, one in candidate.model_fields.items()})
 
 
 def _is_tag(model: type[BaseModel], tag: str) -> bool:
     """Tell whether a union's tag selects this model: it is its name, or one of its fields can only be that word."""
-    words = [getattr(field.annotation, "__args__", ()) for field in model.model_fields.values()]
-    return tag == model.__name__ or any(tag in allowed for allowed in words)
+    words = [getattr(one.annotation, "__args__", ()) for one in model.model_fields.values()]
+    return tag == model.__name__ or any(tag.removeprefix("fault.") in allowed for allowed in words)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -1,7 +1,12 @@
-"""What a person sees while a drill runs: one line per step, and a sign of life at least every ten seconds."""
+"""What a person sees while a drill runs: one line per step, and a sign of life at least every ten seconds.
+
+A terminal that was closed, or a pipe whose reader is gone, must not end a drill, least of all one that restores: what
+cannot be said is left unsaid.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -52,7 +57,8 @@ class Progress:
 
         with self._lock:
             self._last = time.monotonic()
-            self._console.print(f"{self._last - self._began:5.1f} s {escape(text)}", soft_wrap=True)
+            with contextlib.suppress(OSError):
+                self._console.print(f"{self._last - self._began:5.1f} s {escape(text)}", soft_wrap=True)
 
     def close(self) -> None:
         """Stop the signs of life."""
@@ -73,7 +79,8 @@ class Progress:
             grid.add_row(
                 f"{self._last - self._began:5.1f} s", escape(host), f"[bold]{escape(name)}[/]", word, escape(detail)
             )
-            self._console.print(grid)
+            with contextlib.suppress(OSError):
+                self._console.print(grid)
 
     def _live(self) -> None:
         while not self._done.wait(1.0):

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from drillctl.cli.consent import Consent, not_asked
 from drillctl.cli.estate import InventoryOption, LabOption, inventory_path, only_one
+from drillctl.cli.variables import VariablesOption, given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from drillctl.gates import Gate
     from drillctl.inventory import Inventory
     from drillctl.playbook import Playbook
     from drillctl.report.model import Report
@@ -25,30 +28,56 @@ def run(
     playbook: Annotated[str, typer.Argument(metavar="PLAYBOOK", help="A built-in one by name, or a file by path.")],
     inventory: InventoryOption = None,
     lab: LabOption = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before anything is changed.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask before anything is changed; not enough for production.")
+    ] = False,
+    confirm: Annotated[
+        str | None,
+        typer.Option("--confirm", metavar="NAME", help="Agree by naming the estate, as production needs it."),
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--override-gate", metavar="GATE", help="Drill though window, blackout or interval says no; with --reason."
+        ),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why a gate is overridden; goes into the report.")
+    ] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Show the plan and stop; touches no host.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")] = False,
+    variables: VariablesOption = None,
 ) -> None:
     """Drill: break the primary for real, switch, measure, prove, and put everything back."""
     from drillctl import playbook as books
 
     only_one(inventory, lab)
+    overrides = _overrides(override or [], reason)
+    consent = Consent(yes=yes, confirm=confirm)
     file = books.find(playbook)
-    book = books.load(file)
-    with _estate(inventory, lab) as (estate, path, cannot_prove):
-        _show_plan(estate, book, result=plan_only)
+    book = books.load(file, given(variables))
+    with estate_of(inventory, lab) as (estate, path, cannot_prove):
+        books.check_hosts(file, given(variables), book, estate)
+        gates = calendar_gates(estate, book, overrides)
+        show_plan(estate, book, gates, result=plan_only)
         if plan_only:
             return
-        _agree(estate, yes)
-        report = drill(estate, book, Sources(path.absolute(), file.absolute()), cannot_prove)
-        if as_json:
-            sys.stdout.write(report.model_dump_json(indent=2) + "\n")
-        else:
-            from drillctl.cli.console import out
-            from drillctl.report.terminal import render
-
-            render(report, out())
+        consent.check(estate)
+        agreed = consent.ask(estate) if all(gate.lets_through for gate in gates) else not_asked(estate)
+        report = drill(estate, book, Sources(path.absolute(), file.absolute()), (*gates, agreed), cannot_prove)
+        show(report, as_json=as_json)
     raise typer.Exit(report.exit_code)
+
+
+def show(report: Report, *, as_json: bool) -> None:
+    """Print the report: one JSON document, or for a person."""
+    if as_json:
+        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+        return
+    from drillctl.cli.console import out
+    from drillctl.report.terminal import render
+
+    render(report, out())
 
 
 @dataclass(frozen=True)
@@ -56,12 +85,38 @@ class Sources:
     """The files that a run was made from; `drillctl recover` reads them again."""
 
     inventory: Path
-    playbook: Path
+    playbook: Path | None
 
 
-def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tuple[str, ...] = ()) -> Report:
-    """Carry out a playbook, store its journal and report in the run's folder, and return the report."""
+def calendar_gates(estate: Inventory, book: Playbook, overrides: dict[str, str]) -> tuple[Gate, ...]:
+    """Return the gates of the calendar as they are now. Raises NotStarted when the last drill cannot be told."""
+    from datetime import UTC, datetime, timedelta
+
+    from drillctl import gates
+    from drillctl.last_drill import last_drill
+
+    last = last_drill(estate.name) if estate.gates.minimum_hours_between_drills is not None else None
+    needed = timedelta(seconds=book.stop.time_box_seconds)
+    return gates.of_calendar(estate, datetime.now(UTC), needed, last, overrides)
+
+
+def drill(
+    estate: Inventory,
+    book: Playbook,
+    sources: Sources,
+    gates: tuple[Gate, ...],
+    cannot_prove: tuple[str, ...] = (),
+    *,
+    keep: bool = False,
+    force: bool = False,
+) -> Report:
+    """Carry out a playbook, store its journal and report in the run's folder, and return the report.
+
+    `gates` are those that were decided before, the agreement of a person among them; a closed one refuses the drill.
+    `keep`: a switch that succeeds stays. `force`: nothing is asked of the zone that serves.
+    """
     from drillctl import drill as drills
+    from drillctl import snapshot
     from drillctl.cli.console import err
     from drillctl.cli.progress import Progress
     from drillctl.interrupt import Interrupt
@@ -74,7 +129,14 @@ def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tup
     started_at, began = utc_now(), time.monotonic()
     journal = Journal(folder / "journal.jsonl")
     journal.claim()
-    journal.record("run", run_id=run_id, playbook_file=str(sources.playbook), inventory_file=str(sources.inventory))
+    journal.record(
+        "run",
+        run_id=run_id,
+        inventory=estate.name,
+        playbook_file=str(sources.playbook),
+        inventory_file=str(sources.inventory),
+    )
+    snapshot.keep_playbook(folder, book)
     last_words = f"`drillctl recover {run_id}` puts everything back."
     try:
         with Interrupt(last_words=last_words) as interrupt:
@@ -86,7 +148,10 @@ def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tup
                 journal=journal,
                 interrupt=interrupt,
                 watcher=progress,
+                keep=keep,
+                force=force,
             )
+            one.findings.gates = gates
             one.findings.not_proven += [what for what in cannot_prove if estate.waived(what) is None]
             ending = drills.carry_out(one)
         report = make_report(one, ending, started_at, utc_now(), time.monotonic() - began)
@@ -102,7 +167,7 @@ def drill(estate: Inventory, book: Playbook, sources: Sources, cannot_prove: tup
 
 
 @contextlib.contextmanager
-def _estate(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, tuple[str, ...]]]:
+def estate_of(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, tuple[str, ...]]]:
     """Yield inventory, its file, and what its hosts cannot prove; a lab that was not up is up only meanwhile."""
     from drillctl import inventory as inventories
 
@@ -126,28 +191,37 @@ def _estate(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, tu
             err().print("The lab is down again; `drillctl lab up` keeps one.")
 
 
-def _show_plan(estate: Inventory, book: Playbook, *, result: bool) -> None:
+def show_plan(estate: Inventory, book: Playbook, gates: tuple[Gate, ...], *, result: bool) -> None:
     """Print the plan: to stdout when it is the result that was asked for, to stderr when a drill follows."""
     from drillctl.cli.console import err, out
     from drillctl.plan import make_plan
     from drillctl.report.terminal import render_plan
 
-    render_plan(make_plan(estate, book), estate, book, out() if result else err())
+    render_plan(make_plan(estate, book), estate, book, out() if result else err(), gates)
 
 
-def _agree(estate: Inventory, yes: bool) -> None:
-    """Ask before anything is changed. Raises UsageError without a terminal and without --yes."""
-    from drillctl.errors import Aborted, UsageError
+def _overrides(names: list[str], reason: str | None) -> dict[str, str]:
+    """Return the reason by overridden gate. Raises UsageError for a gate that cannot be, and without a reason."""
+    from drillctl.errors import UsageError
 
-    if yes:
-        return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not names and reason is None:
+        return {}
+    from drillctl.gates import OVERRIDABLE
+
+    unchanged = "nothing was changed"
+    for name in names:
+        if name not in OVERRIDABLE:
+            raise UsageError(
+                f"the gate `{name}` cannot be overridden",
+                hint=f"those that can: {', '.join(OVERRIDABLE)}; what else refuses a drill has to be put right",
+                state=unchanged,
+            )
+    if not names:
+        raise UsageError("--reason is for --override-gate", hint="name the gate as well", state=unchanged)
+    if reason is None or len(reason.strip()) < 10 or not reason.isprintable():
         raise UsageError(
-            "there is no terminal to ask on", hint="say --yes to drill without being asked", state="nothing was changed"
+            "a gate is overridden with a --reason, in one line of at least 10 characters",
+            hint="say what the emergency is and who decided; it goes into the report",
+            state=unchanged,
         )
-    try:
-        agreed = typer.confirm(f"Drill {estate.name} ({estate.environment})?", err=True)
-    except typer.Abort:  # the end of the input, as Ctrl-D
-        agreed = False
-    if not agreed:
-        raise Aborted("you said no", state="nothing was changed")
+    return dict.fromkeys(names, reason.strip())

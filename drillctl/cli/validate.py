@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from drillctl.cli.estate import InventoryOption, inventory_path
+from drillctl.cli.variables import VariablesOption, given
 
 
 def validate(
@@ -14,6 +15,7 @@ def validate(
         list[str] | None, typer.Argument(help="Playbooks by name or path; by default all built-in.")
     ] = None,
     inventory: InventoryOption = None,
+    variables: VariablesOption = None,
 ) -> None:
     """Check the inventory and playbooks; touches no host. Exit code 2 when something is wrong."""
     from drillctl import inventory as inventories
@@ -22,6 +24,7 @@ def validate(
 
     problems: list[str] = []
     path = inventory_path(inventory)
+    estate = None
     try:
         estate = inventories.load(path)
         hosts = len(estate.hosts)
@@ -31,7 +34,9 @@ def validate(
     for name in playbooks or list(books.builtin()):
         file = books.find(name)
         try:
-            book = books.load(file)
+            book = books.load(file, given(variables) if playbooks else None)
+            if estate is not None:
+                books.check_hosts(file, given(variables), book, estate)
             typer.echo(f"{file}: playbook `{book.name}` is valid ({len(books.images(book))} images)")
         except FileError as error:
             problems += error.problems

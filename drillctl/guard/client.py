@@ -106,6 +106,15 @@ class GuardClient:
             self._check(done, "undo")
         return self.show()
 
+    def undo_one(self, order_id: str) -> None:
+        """Have one undo carried out; one that is not there any more was. Raises CommandFailed when it fails."""
+        done = self._say("undo", self._epoch(), order_id, timeout=60.0)
+        if done.exit_code == _OUTSTANDING:
+            log = parse(self.host, done.text).log
+            why = log[-1].partition(" ")[2] if log else "its log says nothing"
+            raise CommandFailed(f"the guard could not undo {order_id}: {why}", host=self.host)
+        self._check(done, "undo")
+
     def release(self) -> None:
         """Give the lease back. Raises CommandFailed while undos are outstanding."""
         self._check(self._say("release", self._epoch()), "release")

@@ -176,16 +176,21 @@ finish() {
 # Why an undo failed; what it did not undo stays outstanding.
 oops() { say "$kind: $*" && false; }
 
-undo_all() {
-    open=0
+undo_all() { # id of the only one, or nothing
+    open=0 only=${1:-}
     # shellcheck disable=SC2045 # the names are a number and an id, and a glob cannot go backwards
     for name in $(ls -r "$D/undos" 2>/dev/null); do
+        [ -z "$only" ] || [ "${name#*-}" = "$only" ] || continue
         set --
         while IFS= read -r line; do set -- "$@" "$line"; done <"$D/undos/$name"
         kind=$1
         case $kind in
-        service.revive) if [ "$2" = process ]; then revive_process; else revive_unit "$3" "$4"; fi ;;
-        gateway.discard) discard "$@" ;;
+        service.revive) if [ "$2" = process ]; then revive_process; else revive_unit "$3" "$4" "${5:-}"; fi ;;
+        service.continue) resume "$2" "$3" "$4" ;;
+        filter.remove) remove_filter "$2" ;;
+        file.put-back) put_back "$2" "$3" ;;
+        gateway.discard | file.discard) shift && discard "$@" ;;
+        command.run) said=$(sh -c "$2" </dev/null 2>&1 9<&-) || oops "$2: $said" ;;
         gateway.restore) restore "$D/kept-${name#*-}" "$@" ;;
         *) oops "this guard knows no undo of this kind" ;;
         esac || { open=1 && continue; }
@@ -195,11 +200,41 @@ undo_all() {
     return "$open"
 }
 
-revive_unit() { # unit, the drop-in that keeps systemd from restarting it
+# The drop-in keeps systemd from restarting the unit, or makes it fail. With a health URL, what runs may have been
+# started with it: it is restarted, unless it was not there any more or the URL answers 200.
+revive_unit() { # unit, drop-in, health URL or nothing
+    verb=start
+    [ ! -e "$2" ] || [ -z "$3" ] || answers "$3" || verb=restart
     rm -f -- "$2"
     rmdir -- "${2%/*}" 2>/dev/null
     systemctl reset-failed -- "$1" 2>/dev/null 9<&-
-    { systemctl daemon-reload && systemctl start --no-block -- "$1"; } 9<&- || oops "systemctl cannot start $1"
+    { systemctl daemon-reload && systemctl $verb --no-block -- "$1"; } 9<&- || oops "systemctl cannot $verb $1"
+}
+
+# Let stopped processes go on. The token is a file; while it is there, something stops them again and again.
+resume() { # systemd and unit, or process and pidfile; token or -
+    [ ! -e "$3" ] || { rm -f -- "$3" && sleep 1; }
+    if [ "$1" = systemd ]; then
+        group=$(systemctl show --property=ControlGroup --value -- "$2" 9<&-)
+        [ -n "$group" ] || return 0
+        # shellcheck disable=SC2046 # one word for each pid
+        set -- $(cat "/sys/fs/cgroup$group/cgroup.procs" "/sys/fs/cgroup/systemd$group/cgroup.procs" 2>/dev/null)
+    else
+        leader='' since=''
+        [ ! -f "$2" ] || read -r leader since <"$2"
+        [ -n "$since" ] && [ "$(born "$leader")" = "$since" ] || return 0
+        set -- "-$leader"
+    fi
+    [ $# = 0 ] || kill -CONT "$@" || oops "kill -CONT $* failed"
+}
+
+remove_filter() { # nftables table
+    ! nft list table inet "$1" >/dev/null 2>&1 || nft delete table inet "$1" || oops "nft cannot delete table $1"
+}
+
+put_back() { # live file, where it was kept meanwhile
+    case $2 in */.drillctl-*) ;; *) oops "$2 is no file of a drill" || return ;; esac
+    [ ! -e "$2" ] || { mv -f -- "$2" "$1" && harden "${1%/*}"; } || oops "$1 could not be put back"
 }
 
 # From memory: pidfile, folder, log, how many words, the words of the command; then its environment; a line each.
@@ -345,7 +380,7 @@ main() {
     tick) tick ;;
     strike) rm -f "$D"/undos/[0-9][0-9][0-9]-"$1" && harden "$D/undos" ;;
     renew) ;;
-    undo) undo_all || { show && exit 77; } ;;
+    undo) undo_all "$@" || { show && exit 77; } ;;
     release)
         ! outstanding || { show && fail 77 "undos are outstanding"; }
         finish ;;

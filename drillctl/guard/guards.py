@@ -47,11 +47,12 @@ class Guards:
         self.ttl = ttl
         self._inventory = inventory
         self._run_id = run_id
-        self._hosts: dict[str, Host] = {host.name: host for host in inventory.hosts}
+        self._hosts: dict[str, Host] = {h.name: h for h in inventory.hosts if h.name in fleet.transports}
         self._clients = {name: GuardClient(fleet[name]) for name in self._hosts}
         self._registered: dict[str, dict[str, Order]] = {name: {} for name in self._hosts}
         self._renewed: dict[str, float] = {}
         self._beats: list[threading.Thread] = []
+        self._silent: set[str] = set()
         self._stop = threading.Event()
         self._quiet = threading.Event()
         self._on_lost: OnLost | None = None
@@ -117,20 +118,44 @@ class Guards:
 
         each([self._hosts[name] for name in hosts], strike)
 
-    def undo(self, order_id: str, hosts: Iterable[str]) -> None:
-        """Have the guards carry out what they hold on hosts, for an undo of which this run knows too little.
+    def undo(self, host: str, order: Order) -> None:
+        """Have a host's guard carry out one undo. Raises HostError when it does not succeed.
 
-        A lease that ran out is fine: then its guard does it by itself. Raises HostError when it is still outstanding.
+        A lease that ran out is fine: then the guard has undone it by itself.
+        """
+        with contextlib.suppress(StaleLease):
+            if self._registered[host].get(order.id) != order:
+                # The guard may have been started anew; whether there is anything to undo, it sees for itself.
+                self._clients[host].register(order)
+            self._clients[host].undo_one(order.id)
+        self._registered[host].pop(order.id, None)
+
+    def undo_held(self, order_id: str, hosts: Iterable[str]) -> None:
+        """Have the guards carry out an undo as they hold it, for a run that knows too little of it.
+
+        A lease that ran out is fine: then its guard does it by itself. Raises HostError when it does not succeed.
         """
 
         def undo(host: Host) -> None:
             with contextlib.suppress(StaleLease):
-                holding = self._clients[host.name].undo()
-                if holding.order(order_id) is not None:
-                    said = f": {holding.log[-1].partition(' ')[2]}" if holding.log else ""
-                    raise HostError(f"the guard could not carry out {order_id}{said}", host=host.name)
+                self._clients[host.name].undo_one(order_id)
 
         each([self._hosts[name] for name in hosts], undo)
+
+    def expect_silence(self, host: str) -> None:
+        """Renew a host's lease no more, and do not call that a loss: it reboots."""
+        self._silent.add(host)
+
+    def rejoin(self, host: str, memory: bytes = b"") -> None:
+        """Take the lease of a host again that was away. Raises HostError, or Held when somebody else has it by now."""
+        at = clock()
+        client = self._clients[host]
+        client.acquire(self._run_id, owner(), self.ttl, memory)
+        self._registered[host] = {}
+        self._adopt(host)
+        self._renewed[host] = at
+        self._silent.discard(host)
+        self._start_beat(host)
 
     def release(self) -> None:
         """Strike what is still registered and give every lease back. Raises HostError; the others are given back.
@@ -141,7 +166,7 @@ class Guards:
 
         def release(host: Host) -> None:
             client, registered = self._clients[host.name], self._registered[host.name]
-            if client.lease is None:
+            if client.lease is None or host.name in self._silent:
                 return
             try:
                 for order_id in list(registered):
@@ -157,9 +182,7 @@ class Guards:
         """Renew every lease from threads of their own; `on_lost` is told, once a host, why contact was lost."""
         self._on_lost = on_lost
         for name in self._hosts:
-            thread = threading.Thread(target=self._beat, args=(name,), name=f"heartbeat {name}", daemon=True)
-            self._beats.append(thread)
-            thread.start()
+            self._start_beat(name)
 
     def quiet(self, wanted: bool) -> None:
         """While it matters that hosts do nothing else, renew only when half of the time has gone by."""
@@ -167,7 +190,7 @@ class Guards:
 
     def check(self) -> None:
         """Raise Aborted unless every lease is ours for sure: a drill that was frozen must not go on when it wakes."""
-        late = [name for name, at in self._renewed.items() if clock() - at >= self.ttl]
+        late = [n for n, at in self._renewed.items() if clock() - at >= self.ttl and n not in self._silent]
         if late:
             raise Aborted(
                 f"the lease on {', '.join(late)} was not renewed for {self.ttl} s: the guard there undoes by itself",
@@ -183,11 +206,18 @@ class Guards:
         for order in self._clients[name].show().orders:
             self._registered[name][order.id] = order
 
+    def _start_beat(self, name: str) -> None:
+        thread = threading.Thread(target=self._beat, args=(name,), name=f"heartbeat {name}", daemon=True)
+        self._beats.append(thread)
+        thread.start()
+
     def _beat(self, name: str) -> None:
         """Renew one host's lease until told to stop; report when it was lost, or not renewed for half its time."""
         pause = self.ttl / BEATS_PER_TTL
         reported = False
         while not self._stop.wait(pause):
+            if name in self._silent:
+                return
             if self._quiet.is_set() and clock() - self._renewed[name] < self.ttl / 2:
                 continue
             at = clock()
@@ -197,7 +227,7 @@ class Guards:
                 reported = False
             except HostError as error:
                 gone = isinstance(error, StaleLease)
-                if self._stop.is_set():
+                if self._stop.is_set() or name in self._silent:
                     return
                 if not reported and (gone or clock() - self._renewed[name] > self.ttl / 2) and self._on_lost:
                     self._on_lost(name, f"lost contact with the guard: {error}", gone)

@@ -1,7 +1,7 @@
 """Undos as the guards of their hosts get them (pure): which host, which id, which arguments.
 
-The id of an order is the kind of its undo: a run has at most one of each kind on a host. A `service.stop` has no
-order: a server that a vanished drill started may go on running, as after a drill that came to its end.
+The id of an order is that of its undo. A `service.stop` has no order: a server that a vanished drill started may go on
+running, as after a drill that came to its end.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from drillctl.errors import NotStarted
+from drillctl.faults.processes import named
 from drillctl.guard.lease import Order
 from drillctl.hosts.systemd import hold_of
 from drillctl.inventory import SystemdStart
@@ -29,12 +30,38 @@ def hosts_of(inventory: Inventory, undo: Undo) -> tuple[str, ...]:
     return (undo.host,) if undo.host else tuple(host.name for host in inventory.gateway.hosts)
 
 
-def revive(inventory: Inventory) -> Order:
-    """Return the order that starts a killed server again."""
+def of_zone(inventory: Inventory, host: Host, undo: Undo) -> Order:
+    """Return the order of an undo that concerns one host alone: a fault's or an action's. KeyError for other kinds."""
+    return Order(undo.id, undo.kind, _arguments(inventory, host, undo))
+
+
+def _arguments(inventory: Inventory, host: Host, undo: Undo) -> tuple[str, ...]:
+    arguments = undo.arguments
+    match undo.kind:
+        case "service.revive":
+            return _revive(inventory, host, arguments)
+        case "service.continue":
+            return (*named(inventory, host), arguments["token"])
+        case "filter.remove":
+            return (arguments["table"],)
+        case "file.put-back":
+            return (arguments["live"], arguments["kept"])
+        case "file.discard":
+            return (arguments["path"],)
+        case "command.run":
+            return (arguments["line"],)
+        case _:
+            raise KeyError(undo.kind)
+
+
+def _revive(inventory: Inventory, host: Host, arguments: Mapping[str, str]) -> tuple[str, ...]:
+    """Return how a server is started again; with a health URL it is restarted unless that answers 200."""
     start = inventory.service.start
-    if isinstance(start, SystemdStart):
-        return Order("service.revive", "service.revive", ("systemd", start.unit, hold_of(start.unit)))
-    return Order("service.revive", "service.revive", ("process",))
+    unit = arguments.get("unit") or (start.unit if isinstance(start, SystemdStart) else None)
+    if unit is None:
+        return ("process",)
+    url = f"http://{_with_port(inventory, host)}{inventory.service.paths.health}"
+    return ("systemd", unit, hold_of(unit), *([url] if arguments.get("restart") else []))
 
 
 def discard(places: Mapping[str, tuple[str, ...]]) -> dict[str, Order]:

@@ -96,7 +96,7 @@ def carry_out(inventory: Inventory, interrupt: Interrupt, say: Callable[[str], N
                 recovered.holdings[name] = _outlast(clients[name], holding, interrupt, say)
         one = _Recovery(inventory, fleet, clients, recovered, interrupt, say)
         for host in (h for role in ("primary", "standby") for h in inventory.zone(role).hosts):
-            one.attempt(host, one.revive)
+            one.attempt(host, one.heal)
         for host in inventory.gateway.hosts:
             one.attempt(host, one.restore)
         one.verify()
@@ -167,15 +167,22 @@ class _Recovery:
         self.recovered.done.append(f"{host.name}: {what}")
         self.say(f"{host.name}: {what}")
 
-    def revive(self, host: Host, client: GuardClient) -> None:
-        """Start a killed server, from the inventory: of a process, a guard that was restarted knows no command."""
-        holding = client.show()
-        if holding.order("service.revive") is None:
+    def heal(self, host: Host, client: GuardClient) -> None:
+        """Have a zone host's guard undo what it holds, the last first, and wait until the server is ready.
+
+        A killed process is started from the inventory, because a guard that was restarted knows no command.
+        """
+        orders = client.show().orders
+        if not orders:
             return
-        manager_of(self.inventory, host, self.fleet[host]).revive()
         begun = time.monotonic()
+        for order in reversed(orders):
+            if order.kind == "service.revive" and order.arguments[0] == "process":
+                manager_of(self.inventory, host, self.fleet[host]).revive()
+                client.strike(order.id)
+            else:
+                client.undo_one(order.id)
         self._wait_ready(host, client)
-        client.strike("service.revive")
         self.done(host, f"its server runs, ready after {time.monotonic() - begun:.1f} s")
 
     def restore(self, host: Host, client: GuardClient) -> None:

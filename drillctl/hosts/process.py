@@ -142,7 +142,9 @@ class ProcessService(ServiceManager):
         done = self._transport.script("killing the service", _KILL, self._pidfile, str(self._port), privileged=True)
         return parse_proof(done, self.host)
 
-    def revive(self) -> None:
+    def revive(self, *, restart: bool = False) -> None:
+        if restart:
+            self.stop()
         self.start()
 
     def last_words(self, lines: int = 20) -> str:

@@ -68,8 +68,11 @@ class ServiceManager(ABC):
         """SIGKILL every process of the service and keep its supervisor from restarting it."""
 
     @abstractmethod
-    def revive(self) -> None:
-        """Undo `kill`: let the supervisor work again, and start the service."""
+    def revive(self, *, restart: bool = False) -> None:
+        """Undo a fault: let the supervisor work again, and start the service.
+
+        `restart`: what runs may have been started with the fault, so it is restarted where the fault is still marked.
+        """
 
     @abstractmethod
     def last_words(self, lines: int = 20) -> str:

@@ -20,7 +20,7 @@ from drillctl.errors import FileError, HostError, HostKeyRefused, LoginRefused, 
 from drillctl.hosts.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from drillctl.inventory import SshOptions
 
@@ -43,11 +43,10 @@ eval "$c"'"""
 class SshTransport(Transport):
     """One host over one SSH connection; commands run in channels of their own and may run side by side."""
 
-    def __init__(self, host: str, client: paramiko.SSHClient, *, sudo: bool, proxy: _Proxy | None = None) -> None:
+    def __init__(self, host: str, link: _Link, *, sudo: bool) -> None:
         self.host = host
-        self._proxy = proxy
         self.privileged_prefix = ("sudo", "-n", "--") if sudo else ()
-        self._client = client
+        self._link = link
         self._warm: deque[paramiko.Channel] = deque()
 
     def execute(self, command: str, stdin: bytes, timeout: float) -> tuple[int, bytes, bytes]:
@@ -82,7 +81,11 @@ class SshTransport(Transport):
             raise Unreachable(f"no channel could be opened ({_reason(error)})", host=self.host) from None
 
     def beside(self) -> SshTransport:
-        return SshTransport(self.host, self._client, sudo=bool(self.privileged_prefix))
+        return SshTransport(self.host, self._link, sudo=bool(self.privileged_prefix))
+
+    def reconnect(self) -> None:
+        self._warm.clear()
+        self._link.renew()
 
     def _warm_channel(self) -> paramiko.Channel | None:
         with contextlib.suppress(IndexError):
@@ -121,10 +124,10 @@ class SshTransport(Transport):
             return False
 
     def close(self) -> None:
-        _close(self._client, self._proxy)
+        self._link.close()
 
     def _connection(self) -> paramiko.Transport:
-        connection = self._client.get_transport()
+        connection = self._link.client.get_transport()
         if connection is None or not connection.is_active():
             raise Unreachable("the connection is closed", host=self.host)
         return connection
@@ -136,7 +139,7 @@ class SshTransport(Transport):
         """
         if ended[0] < 0:
             time.sleep(0.1)
-            connection = self._client.get_transport()
+            connection = self._link.client.get_transport()
             if connection is None or not connection.is_active():
                 raise paramiko.SSHException("the host closed it")
         return ended
@@ -196,12 +199,34 @@ def _send(channel: paramiko.Channel, stdin: bytes, sent: int) -> tuple[bool, int
     return False, sent
 
 
+class _Link:
+    """The connection that a transport and those beside it share; it can be made anew under them."""
+
+    def __init__(self, login: Callable[[], tuple[paramiko.SSHClient, _Proxy | None]]) -> None:
+        self._login = login
+        self.client, self.proxy = login()
+
+    def renew(self) -> None:
+        """Log in again, then give up the old connection. Raises what `connect` raises; the old one stays then."""
+        before = self.client, self.proxy
+        self.client, self.proxy = self._login()
+        _close(*before)
+
+    def close(self) -> None:
+        """Close the connection."""
+        _close(self.client, self.proxy)
+
+
 def connect(host: str, address: str, options: SshOptions) -> SshTransport:
     """Log in to a host and return its transport.
 
     What `options` leaves open comes from ~/.ssh/config (HostName, User, Port, IdentityFile, ProxyJump, ProxyCommand)
     and the agent. Raises Unreachable, HostKeyRefused, LoginRefused or FileError.
     """
+    return SshTransport(host, _Link(lambda: _login(host, address, options)), sudo=options.sudo)
+
+
+def _login(host: str, address: str, options: SshOptions) -> tuple[paramiko.SSHClient, _Proxy | None]:
     configured = _user_config(address)
     hostname = configured.get("hostname", address)
     port = options.port or int(configured.get("port", 22))
@@ -262,7 +287,7 @@ def connect(host: str, address: str, options: SshOptions) -> SshTransport:
         if proxy is None and isinstance(connection.sock, socket.socket):
             # Otherwise a command and the end of its input wait for each other's acknowledgement: 44 ms instead of 3.
             connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return SshTransport(host, client, sudo=options.sudo, proxy=proxy)
+    return client, proxy
 
 
 class _Refuse(paramiko.MissingHostKeyPolicy):

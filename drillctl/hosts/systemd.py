@@ -42,12 +42,13 @@ systemctl daemon-reload
 
 _REVIVE = """
 set -eu
-unit=$1
+unit=$1 verb=start
+[ "$3" = no ] || [ ! -e "/run/systemd/system/$unit.d/$2" ] || verb=restart
 rm -f -- "/run/systemd/system/$unit.d/$2"
 rmdir -- "/run/systemd/system/$unit.d" 2>/dev/null || true
 systemctl daemon-reload
 systemctl reset-failed -- "$unit" 2>/dev/null || true
-systemctl start --no-block -- "$unit"
+systemctl $verb --no-block -- "$unit"
 """
 
 
@@ -90,8 +91,9 @@ class SystemdService(ServiceManager):
         )
         return parse_proof(done, self.host)
 
-    def revive(self) -> None:
-        self._transport.script(f"reviving {self._unit}", _REVIVE, self._unit, _HOLD, privileged=True)
+    def revive(self, *, restart: bool = False) -> None:
+        words = (self._unit, _HOLD, "yes" if restart else "no")
+        self._transport.script(f"reviving {self._unit}", _REVIVE, *words, privileged=True)
 
     def last_words(self, lines: int = 20) -> str:
         words = ["journalctl", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={self._unit}"]

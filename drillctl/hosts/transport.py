@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from drillctl.errors import CommandFailed
+from drillctl.errors import CommandFailed, Unreachable
 
 if TYPE_CHECKING:
     import socket
@@ -81,6 +81,14 @@ class Transport(ABC):
     def beside(self) -> Transport:
         """Return another way over the same connection, whose commands leave the channels prepared here alone."""
         return self
+
+    def reconnect(self) -> None:
+        """Connect again to a host that went away, in place: whoever has this transport has the new way.
+
+        Raises Unreachable while it does not answer.
+        """
+        if not self.alive():
+            raise Unreachable("it does not answer", host=self.host)
 
     @abstractmethod
     def close(self) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict
 
 from drillctl import __version__
+from drillctl import gates as all_gates
 from drillctl.compare.equality import digest
-from drillctl.report.objectives import objectives_of
+from drillctl.report.objectives import objectives_of, reference
 from drillctl.traffic.outage import Counts, NoOutage, NotRecovered, Outage, Parts, count, measure_outage, split
 from drillctl.verdict import EXIT_CODES, MEANING, Objective, Verdict, judge
 
@@ -33,7 +34,7 @@ class Recovery(Document):
     config was in place and reloaded, until the first sustained good request.
     """
 
-    rto_seconds: float
+    rto_seconds: float | None
     outage_seconds: float | None = None
     uncertainty_seconds: float | None = None
     detection_seconds: float | None = None
@@ -84,11 +85,24 @@ class ModelIdentity(Document):
 class Restore(Document):
     """Whether everything was put back. `left` is what was not, in words."""
 
-    verdict: Literal["complete", "incomplete", "nothing to restore"]
+    verdict: Literal["complete", "incomplete", "kept", "nothing to restore"]
     failed_requests: int | None
     config_identical: bool | None
     seconds: float | None
     left: list[str]
+
+
+class GateResult(Document):
+    """A gate: what it asks for, what was found, and whether it was passed (None: not reached).
+
+    `overridden` is the reason of the person who overrode it; None: nobody did.
+    """
+
+    name: str
+    rule: str
+    found: str
+    passed: bool | None
+    overridden: str | None
 
 
 class ObjectiveResult(Document):
@@ -135,6 +149,7 @@ class Report(Document):
     equality: EqualityCounts
     model: ModelIdentity
     restore: Restore
+    gates: list[GateResult]
     objectives: list[ObjectiveResult]
     not_proven: list[str]
     deviations: list[str]
@@ -181,9 +196,13 @@ def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, sec
         equality=_equality(run, run.findings.standby_serving or run.findings.standby_before),
         model=_model(run),
         restore=_restore(run, during_restore),
+        gates=[_gate(gate) for gate in (*run.findings.gates, *all_gates.of_steps(run.playbook, run.records))],
         objectives=[ObjectiveResult(name=o.name, rule=o.rule, measured=o.measured, met=o.met) for o in objectives],
         not_proven=run.findings.not_proven,
-        deviations=[f"{host}: the server was not running; the drill started it" for host in run.findings.started],
+        deviations=[
+            *(f"{g.name} overridden ({g.overridden}): {g.found}" for g in run.findings.gates if g.overridden),
+            *(f"{host}: the server was not running; the drill started it" for host in run.findings.started),
+        ],
         steps=[
             StepResult(
                 name=record.name,
@@ -201,16 +220,23 @@ def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, sec
     )
 
 
+def _gate(gate: all_gates.Gate) -> GateResult:
+    return GateResult(
+        name=gate.name, rule=gate.rule, found=gate.found, passed=gate.passed, overridden=gate.overridden or None
+    )
+
+
 def _measure(run: Run) -> Outage | NoOutage | NotRecovered | None:
-    """Measure the outage from all probes up to the restore; None when there was no fault or no traffic."""
-    if run.moments.fault_began is None or run.moments.fault_proven is None or not run.findings.probes:
+    """Measure the outage from all probes up to the next one or the restore; None without fault, switch or traffic."""
+    began = reference(run)
+    if began is None or not run.findings.probes:
         return None
-    until = run.moments.restore_began or float("inf")
+    until = run.moments.outage_until or run.moments.restore_began or float("inf")
     plan = run.playbook.traffic
     return measure_outage(
         [probe for probe in run.findings.probes if probe.scheduled < until],
-        run.moments.fault_began,
-        run.inventory.zone("standby").name,
+        began,
+        run.inventory.zone(run.playbook.expects.serving).name,
         1 / plan.rate,
         min(1.0, plan.observation_seconds / 2),
     )
@@ -259,7 +285,7 @@ def _wrong_answers(run: Run) -> int | None:
 
 def _restore_failures(run: Run) -> int | None:
     """Count the requests that failed while things were put back; None without traffic, or after an unproven fault."""
-    if run.moments.restore_began is None or not run.findings.probes or run.moments.fault_proven is None:
+    if run.moments.restore_began is None or not run.findings.probes or reference(run) is None:
         return None
     return count(run.findings.probes, run.moments.restore_began).failed
 
@@ -320,12 +346,20 @@ def _model(run: Run) -> ModelIdentity:
     )
 
 
+def _restored(run: Run) -> Literal["complete", "incomplete", "kept", "nothing to restore"]:
+    if run.findings.left:
+        return "incomplete"
+    if run.findings.kept:
+        return "kept"
+    return "complete" if run.changed else "nothing to restore"
+
+
 def _restore(run: Run, failures: int | None) -> Restore:
     began = run.moments.restore_began
     ended = run.moments.traffic_ended
     left = run.findings.left
     return Restore(
-        verdict="incomplete" if left else "complete" if run.changed else "nothing to restore",
+        verdict=_restored(run),
         failed_requests=failures,
         config_identical=run.findings.config_identical,
         seconds=_rounded(ended - began) if began is not None and ended is not None else None,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from drillctl.faults import Fault
+from drillctl.language import DetectStep, VerifyStep
+from drillctl.steps.detect import rule_of
+from drillctl.traffic.detection import Rule, false_alarms
 from drillctl.traffic.outage import NoOutage, NotRecovered, Outage, count
 from drillctl.verdict import Objective
 
 if TYPE_CHECKING:
     from drillctl.compare.equality import Equality
-    from drillctl.run import Run
+    from drillctl.run import Fallback, Run
 
 
 def objectives_of(
@@ -20,16 +24,31 @@ def objectives_of(
     `wrong` counts good answers with other content than the baseline's, `during_restore` failed requests.
     """
     wanted = run.playbook.objectives
-    found = [_recovery(wanted.rto_seconds, measured)]
+    found: list[Objective] = []
+    if wanted.rto_seconds is not None:
+        found.append(_recovery(wanted.rto_seconds, measured))
     if wanted.lost_requests is not None:
         found.append(_lost(run, wanted.lost_requests))
-    found += [
-        _outputs(run.findings.standby_serving, wanted.outputs == "exact"),
-        _under_load(wrong),
-        _restore(during_restore, wanted.restore_failed_requests),
-        _config(run.findings.config_identical),
-    ]
+    found += _detections(run)
+    if wanted.fallback_seconds is not None:
+        found.append(_fallback(run.findings.fallback, wanted.fallback_seconds))
+    if not run.force:
+        found += _answers(run)
+        found.append(_under_load(wrong))
+    if wanted.restore_failed_requests is not None:
+        found.append(_restore(during_restore, wanted.restore_failed_requests))
+    found.append(_kept(run) if run.keep else _config(run.findings.config_identical))
     return tuple(found)
+
+
+def reference(run: Run) -> float | None:
+    """Return the moment from which on clients could notice something: the fault, else the switch; None without either.
+
+    A fault that was not proven is none.
+    """
+    if run.moments.fault_began is not None:
+        return run.moments.fault_began if run.moments.fault_proven is not None else None
+    return run.moments.switch_began
 
 
 def _recovery(rto: float, measured: Outage | NoOutage | NotRecovered | None) -> Objective:
@@ -48,16 +67,79 @@ def _recovery(rto: float, measured: Outage | NoOutage | NotRecovered | None) -> 
 
 
 def _lost(run: Run, allowed: int) -> Objective:
-    began, until = run.moments.fault_began, run.moments.restore_began
-    if began is None or until is None or run.moments.fault_proven is None or not run.findings.probes:
+    began, until = reference(run), run.moments.outage_until or run.moments.restore_began
+    if began is None or until is None or not run.findings.probes:
         return Objective("lost requests", f"≤ {allowed}", "not measured", met=None)
     # What was in flight when the fault struck belongs to it, hence by the end and not by the beginning.
     lost = count([probe for probe in run.findings.probes if probe.done >= began], until=until).failed
     return Objective("lost requests", f"≤ {allowed}", str(lost), met=lost <= allowed)
 
 
-def _outputs(result: Equality | None, exact: bool) -> Objective:
-    rule = "standby answers as the primary did" + (", byte for byte" if exact else ", within tolerance")
+def _detections(run: Run) -> list[Objective]:
+    """Judge how soon it was noticed, and that nothing was noticed where there was nothing."""
+    wanted, found = run.playbook.objectives, []
+    steps = [step for step in run.playbook.steps if isinstance(step, DetectStep)]
+    if wanted.detection_seconds is not None:
+        detection = run.findings.detection
+        seconds = None if detection is None else detection.at - detection.first_failed
+        found.append(
+            Objective(
+                "detection",
+                f"≤ {wanted.detection_seconds:g} s after the first failure",
+                "not detected" if seconds is None else f"{seconds:.2f} s",
+                met=None if seconds is None else seconds <= wanted.detection_seconds,
+            )
+        )
+    for step in steps:
+        if step.expect == "nothing":
+            alarm = run.findings.not_expected
+            found.append(
+                Objective(
+                    "no false alarm",
+                    f"nothing detected within {step.within_seconds:g} s",
+                    "nothing" if alarm is None else alarm.evidence,
+                    met=alarm is None if run.moments.fault_proven is not None or not _strikes(run) else None,
+                )
+            )
+    if wanted.false_alarms is not None:
+        before = run.moments.fault_began or run.moments.switch_began or run.moments.restore_began or float("inf")
+        probes = [probe for probe in run.findings.probes if probe.done < before]
+        rule = rule_of(steps[0], run.playbook) if steps else Rule(slow=run.playbook.traffic.slow_seconds)
+        count = false_alarms(probes, rule) if probes else None
+        met = None if count is None else count <= wanted.false_alarms
+        found.append(Objective("false alarms", f"≤ {wanted.false_alarms}", _or_not(count), met=met))
+    return found
+
+
+def _strikes(run: Run) -> bool:
+    return any(isinstance(step, Fault) for step in run.playbook.steps)
+
+
+def _fallback(found: Fallback | None, limit: float) -> Objective:
+    rule = f"503 with its JSON within {limit:g} s, every time"
+    if found is None:
+        return Objective("fallback answer", rule, "not seen", met=None)
+    return Objective(
+        "fallback answer", rule, f"{found.answers} times, slowest {found.slowest:.2f} s", met=found.slowest <= limit
+    )
+
+
+def _answers(run: Run) -> list[Objective]:
+    """Judge the outputs of the zone that the steps verify: the standby's, else the primary's after the fault."""
+    exact = run.playbook.objectives.outputs == "exact"
+    verified = {step.zone for step in run.playbook.steps if isinstance(step, VerifyStep)}
+    if "standby" in verified:
+        return [_outputs("standby answers as the primary did", run.findings.standby_serving, exact)]
+    verified |= {step.zone for step in run.playbook.restore if isinstance(step, VerifyStep)}
+    return [_outputs("answers as before", run.findings.primary_restored, exact)] if "primary" in verified else []
+
+
+def _or_not(number: int | None) -> str:
+    return "not measured" if number is None else str(number)
+
+
+def _outputs(rule: str, result: Equality | None, exact: bool) -> Objective:
+    rule += ", byte for byte" if exact else ", within tolerance"
     if result is None:
         return Objective("outputs", rule, "not compared", met=None)
     return Objective("outputs", rule, f"{result.identical} of {result.compared} identical", met=result.equal)
@@ -68,15 +150,22 @@ def _under_load(wrong: int | None) -> Objective:
     return Objective(
         "outputs under load",
         rule,
-        "not measured" if wrong is None else str(wrong),
+        _or_not(wrong),
         met=None if wrong is None else wrong == 0,
     )
 
 
 def _restore(failed: int | None, allowed: int) -> Objective:
-    measured = "not measured" if failed is None else str(failed)
     return Objective(
-        "failed during restore", f"≤ {allowed}", measured, met=None if failed is None else failed <= allowed
+        "failed during restore", f"≤ {allowed}", _or_not(failed), met=None if failed is None else failed <= allowed
+    )
+
+
+def _kept(run: Run) -> Objective:
+    """Judge a switch that was to stay; one that was put back after all was missed."""
+    zone = run.inventory.zone("standby").name
+    return Objective(
+        "gateway", f"stays on {zone}", f"on {zone}" if run.findings.kept else "put back", met=run.findings.kept
     )
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from drillctl.gates import Gate
     from drillctl.inventory import Inventory
     from drillctl.plan import Plan
     from drillctl.playbook import Playbook
@@ -19,8 +20,10 @@ _MET = {True: "[green]met[/]", False: "[bold red]MISSED[/]", None: "[yellow]not 
 _VERDICT_STYLE = {"passed": "bold green", "failed": "bold red", "restore-incomplete": "bold white on red"}
 
 
-def render_plan(plan: Plan, inventory: Inventory, playbook: Playbook, console: Console) -> None:
-    """Print what the drill will do: step, host, exact command, undo, and one line that counts the changes."""
+def render_plan(
+    plan: Plan, inventory: Inventory, playbook: Playbook, console: Console, gates: tuple[Gate, ...] = ()
+) -> None:
+    """Print what the drill will do: step, host, exact command, undo, one line that counts changes, gates as of now."""
     console.print(f"\n[bold]Plan[/] {escape(playbook.name)} on {escape(inventory.name)} ({inventory.environment})")
     table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
     for name in ("step", "host", "does", "undone by"):
@@ -31,7 +34,13 @@ def render_plan(plan: Plan, inventory: Inventory, playbook: Playbook, console: C
             undo = action.undo or ""
             table.add_row(f"[bold]{escape(name)}[/]", escape(action.host), escape(action.what), escape(undo))
     console.print(table)
-    console.print(f"{plan.changes} changes, each with its undo; {len(inventory.hosts)} hosts.\n")
+    console.print(f"{plan.changes} changes, each with its undo; {len(inventory.hosts)} hosts.")
+    for gate in gates:
+        word = "[green]open[/]" if gate.passed else "[red]CLOSED[/]"
+        word = "[bold yellow]OVERRIDDEN[/]" if gate.overridden else word
+        opens = f"; {gate.opens}" if gate.opens else ""
+        console.print(f"Gate {escape(gate.name)} {word}: {escape(gate.found)}{escape(opens)}")
+    console.print()
 
 
 def render(report: Report, console: Console) -> None:
@@ -87,7 +96,9 @@ def _facts(report: Report) -> list[tuple[str, str]]:
             if _all_pinned(report)
             else ("model", "NOT the pinned one everywhere")
         )
-    if restore.verdict != "nothing to restore" and restore.config_identical is None and not restore.left:
+    if restore.verdict == "kept":
+        facts.append(("restore", "nothing: the switch was to stay"))
+    elif restore.verdict != "nothing to restore" and restore.config_identical is None and not restore.left:
         facts.append(("restore", "what the drill had started was stopped again"))
     elif restore.verdict != "nothing to restore":
         config = {

@@ -10,6 +10,7 @@ from drillctl.hosts import fleet as fleets
 from drillctl.hosts.service import manager_of
 
 if TYPE_CHECKING:
+    from drillctl.hosts.fleet import Fleet
     from drillctl.run import Run
 
 
@@ -19,7 +20,7 @@ def carry_out(run: Run) -> None:
     Raises the HostError of the hosts that cannot be reached, and Held when another drill has a lease.
     """
     with run.step("connect") as done:
-        run.fleet = fleets.connect(run.inventory)
+        run.fleet, gone = _login(run)
         run.gateway = NginxGateway(run.inventory, run.fleet.transports, run.run_id)
         for host in run.zone_hosts():
             run.services[host.name] = manager_of(run.inventory, host, run.fleet[host])
@@ -28,3 +29,18 @@ def carry_out(run: Run) -> None:
         guards.start_beats(run.lost)
         run.guards = guards
         done.detail = f"{len(run.fleet.transports)} hosts, every host key known; the lease is ours on each"
+        if gone:
+            done.detail += f"; out of reach: {', '.join(gone)}"
+
+
+def _login(run: Run) -> tuple[Fleet, list[str]]:
+    """Log in everywhere; hosts of a zone that is given up may be out of reach. Raises HostError for all others."""
+    if not run.force:
+        return fleets.connect(run.inventory), []
+    fleet, errors = fleets.connect_all(run.inventory)
+    given_up = {host.name for host in run.inventory.zone("primary").hosts}
+    if needed := [error for name, error in errors.items() if name not in given_up]:
+        fleet.close()
+        raise fleets.joined(needed)
+    run.findings.not_proven += [f"the state of {name}, which is out of reach: {e}" for name, e in errors.items()]
+    return fleet, list(errors)

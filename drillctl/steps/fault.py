@@ -1,48 +1,120 @@
-"""fault: break the primary, and prove on its hosts that it is broken."""
+"""fault: break what the playbook says, and prove on its hosts that it is broken."""
 
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
+from dataclasses import replace
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from drillctl.errors import Inconclusive
+from drillctl.faults import Fault
 from drillctl.hosts.fleet import each
-from drillctl.undo import Undo
+from drillctl.run import Struck
 
 if TYPE_CHECKING:
-    from drillctl.inventory import Host
-    from drillctl.playbook import FaultStep
+    from drillctl.inventory import Host, Inventory
     from drillctl.run import Run
 
 
-def carry_out(run: Run, step: FaultStep) -> None:
-    """Kill every process of the zone's service. Raises Inconclusive when it is not proven that they are gone."""
-    hosts = run.inventory.zone(step.zone).hosts
-    run.moments.fault_began = time.monotonic()
-    each(hosts, lambda host: _kill(run, host))
-    run.moments.fault_proven = time.monotonic()
+def hosts_of(inventory: Inventory, fault: Fault) -> tuple[Host, ...]:
+    """Return the hosts that a fault strikes."""
+    if fault.on_gateway:
+        return inventory.gateway.hosts
+    if fault.zone == "both":
+        return (*inventory.zone("primary").hosts, *inventory.zone("standby").hosts)
+    return inventory.zone(fault.zone).hosts
 
 
-def _kill(run: Run, host: Host) -> None:
-    undo = Undo("service.revive", host.name, "let the supervisor work again and start the server")
-    with run.step("fault", host.name, undo) as done:
-        killed = run.services[host.name].kill()
-        run.findings.kills[host.name] = killed
-        if not killed.pids:
-            raise Inconclusive("the kill hit nothing: there was no process of the service", host=host.name)
-        if not killed.proven:
-            still = f"pids {', '.join(map(str, killed.remaining))} live" if killed.remaining else "its port is open"
-            raise Inconclusive(f"the fault is not proven: {still} after SIGKILL", host=host.name)
-        pids = ", ".join(map(str, killed.pids))
-        done.detail = f"SIGKILL to pid {pids}: gone, port {run.inventory.port(host)} closed"
+def check(run: Run) -> None:
+    """See that every fault of the playbook can be injected on its hosts. Raises NotStarted or HostError."""
+    faults = [step for step in run.playbook.steps if isinstance(step, Fault)]
+    if not faults:
+        return
+    with run.step("faults") as done:
+        for fault in faults:
+            each(hosts_of(run.inventory, fault), lambda host, fault=fault: fault.check(run.place(host)))  # type: ignore[misc]
+        done.detail = ", ".join(_word(fault) for fault in faults) + " can be injected"
 
 
-def prove_still_dead(run: Run) -> None:
-    """Prove that no supervisor brought the killed servers back. Raises Inconclusive when one did."""
+def carry_out(run: Run, fault: Fault) -> None:
+    """Strike. Raises Inconclusive when it is not proven that it took effect.
 
-    def check(host: Host) -> None:
-        state = run.services[host.name].state()
-        if state.running:
-            raise Inconclusive(f"the killed server is back ({state.detail}): the fault did not last", host=host.name)
+    A proof that takes seconds is awaited by `gather`, so that clients' detection and the switch do not wait for it.
+    """
+    began = time.monotonic()
+    if fault.on_gateway or fault.zone in ("both", run.serving):
+        if run.moments.fault_began is None:
+            run.moments.fault_began = began
+        else:
+            run.moments.outage_until = run.moments.outage_until or began
+    each(hosts_of(run.inventory, fault), lambda host: _strike(run, fault, host))
+    if not fault.slow_to_prove:
+        run.moments.fault_proven = run.moments.fault_proven or time.monotonic()
 
-    each([host for host in run.zone_hosts() if host.name in run.findings.kills], check)
+
+def gather(run: Run) -> None:
+    """Wait for the proofs that are still awaited. Raises Inconclusive when one of them is none."""
+    while run.proofs:
+        proof = run.proofs.pop(0)
+        while not proof.done():
+            run.interrupt.check()
+            time.sleep(0.05)
+        proof.result()
+
+
+def still_struck(run: Run) -> None:
+    """Prove that every fault has lasted until now. Raises Inconclusive when something has undone one."""
+    outstanding = {undo.host for undo in run.outstanding}
+    lasting = [s for s in run.findings.struck if s.fault.lasts and s.place.host.name in outstanding]
+    for struck in lasting:
+        if struck.place.host.name not in run.away:
+            struck.fault.still(struck.place)
+
+
+def _strike(run: Run, fault: Fault, host: Host) -> None:
+    place = run.place(host)
+    if fault.reboots:
+        run.away.add(host.name)
+        if run.guards is not None:
+            run.guards.expect_silence(host.name)
+    with run.step(fault.name or "fault", host.name, *fault.undos(place)) as done:
+        said = fault.inject(place)
+        struck = Struck(fault, place)
+        run.findings.struck.append(struck)
+        if fault.slow_to_prove:
+            run.proofs.append(_later(run, struck, said))
+            done.detail = f"{_word(fault)}: injected, to be proven"
+        else:
+            done.detail = fault.prove(place, said)
+            _note(run, struck, done.detail)
+
+
+def _later(run: Run, struck: Struck, said: str) -> Future[None]:
+    """Prove in a thread of its own."""
+    future: Future[None] = Future()
+
+    def prove() -> None:
+        try:
+            with run.step("proof", struck.place.host.name) as done:
+                done.detail = struck.fault.prove(struck.place, said)
+                _note(run, struck, done.detail)
+            run.moments.fault_proven = run.moments.fault_proven or time.monotonic()
+            future.set_result(None)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+            future.set_exception(error)
+
+    Thread(target=prove, name=f"proof {struck.place.host.name}", daemon=True).start()
+    return future
+
+
+def _note(run: Run, struck: Struck, evidence: str) -> None:
+    if not evidence:
+        raise Inconclusive("the fault was injected without any evidence", host=struck.place.host.name)
+    place = run.findings.struck.index(struck)
+    run.findings.struck[place] = replace(struck, evidence=evidence)
+
+
+def _word(fault: Fault) -> str:
+    return str(getattr(fault, "fault", "fault"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from urllib3 import encode_multipart_formdata
@@ -45,9 +46,10 @@ def through_gateway(run: Run, zone: str) -> dict[str, bytes]:
     for attempt in range(ATTEMPTS):
         if attempt:
             run.interrupt.sleep(1.0)
-        found |= answers.ask(
-            url, open_images, TIMEOUT, zone_header=service.zone_header, host_header=service.host_header
+        ask = functools.partial(
+            answers.ask, url, open_images, TIMEOUT, zone_header=service.zone_header, host_header=service.host_header
         )
+        found |= run.listening(ask)
         open_images = tuple(path for path in open_images if found[path.name].status == 503)
         if not open_images:
             break

@@ -11,7 +11,7 @@ from drillctl.compare.isolation import HostFacts, violations
 from drillctl.errors import GatewayError, NotStarted
 from drillctl.hosts.fleet import each
 from drillctl.overview import serving_zone, wrong_role
-from drillctl.steps import golden
+from drillctl.steps import capacity, golden
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,6 +125,8 @@ def _configured_for_primary(run: Run) -> str:
     config = gateway.read()
     if config.configured_zone is None:
         raise GatewayError(f"the gateway's config names no single zone: {config.reason}", state="nothing was changed")
+    if run.keep and config.configured_zone == run.inventory.zone("standby").name:
+        raise NotStarted(f"the gateway is configured for {config.configured_zone} already")
     if config.configured_zone != primary:
         raise NotStarted(
             f"the gateway is configured for {config.configured_zone}, not for the primary {primary}",
@@ -175,4 +177,5 @@ _CHECKS: dict[Check, Callable[[Run], str]] = {
     "isolation": _isolation,
     "gateway": _gateway,
     "equality": _equality,
+    "capacity": capacity.check,
 }

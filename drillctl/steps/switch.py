@@ -10,7 +10,7 @@ from drillctl.undo import Undo
 
 if TYPE_CHECKING:
     from drillctl.gateway.gateway import GatewayConfig
-    from drillctl.playbook import SwitchStep
+    from drillctl.language import SwitchStep
     from drillctl.run import Run
 
 
@@ -25,7 +25,8 @@ def carry_out(run: Run, step: SwitchStep) -> None:
     with run.step("switch", ", ".join(undo.arguments), undo) as done:
         activation = gateway.activate(run.staged)
         run.moments.active = time.monotonic()
-        gateway.prove_applied(activation, step.within_seconds)
+        run.listening(lambda: gateway.prove_applied(activation, step.within_seconds))
+        run.serving = step.to
         wait_for_zone(run, zone, step.within_seconds)
         seconds = max(host.switch_seconds for host in activation.hosts)
         done.detail = f"{zone} answers; rename and reload took {seconds * 1000:.0f} ms, new workers serve"

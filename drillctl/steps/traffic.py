@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drillctl.errors import NotStarted
+from drillctl.language import DetectStep
 from drillctl.playbook import images
 from drillctl.traffic.outage import count
 from drillctl.traffic.spec import TrafficSpec
@@ -24,12 +25,15 @@ def carry_out(run: Run) -> None:
             rate=plan.rate,
             images=tuple(str(path) for path in images(run.playbook)),
             timeout=plan.timeout_seconds,
-            slow=plan.slow_seconds,
+            slow=_overdue(run),
             zone_header=service.zone_header,
             host_header=service.host_header,
         )
         run.traffic = Traffic.start(spec, run.folder / "probes.jsonl")
         begun = run.traffic.mark("baseline")
+        if run.force:
+            done.detail = "started; without a baseline, because the zone that serves is given up"
+            return
         run.interrupt.sleep(plan.baseline_seconds)
         counted = count(run.traffic.probes(), begun, slow=plan.slow_seconds)
         primary = run.inventory.zone("primary").name
@@ -44,6 +48,12 @@ def carry_out(run: Run) -> None:
         _warm(run)
         p99 = counted.latency.p99 or 0.0
         done.detail = f"{counted.ok} requests, all answered by {primary}, p99 {p99 * 1000:.0f} ms"
+
+
+def _overdue(run: Run) -> float:
+    """Return after how many seconds the prober says that a request still waits: when the detection wants to know."""
+    steps = (step for step in run.playbook.steps if isinstance(step, DetectStep))
+    return next((step.slow_seconds for step in steps if step.slow_seconds), run.playbook.traffic.slow_seconds)
 
 
 def _warm(run: Run) -> None:

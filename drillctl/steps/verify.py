@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 import requests
 
 from drillctl.errors import GatewayError
-from drillctl.steps import golden
-from drillctl.steps.fault import prove_still_dead
+from drillctl.steps import fault, golden
 
 if TYPE_CHECKING:
-    from drillctl.compare.equality import Equality
-    from drillctl.playbook import VerifyStep
+    from drillctl.language import VerifyStep
     from drillctl.run import Run
     from drillctl.traffic.probe import Probe
 
@@ -25,20 +23,25 @@ def carry_out(run: Run, step: VerifyStep) -> None:
     """Verify a zone. Raises GatewayError or Inconclusive when it does not serve; unequal outputs are only noted."""
     _, gateway = run.live()
     zone = run.inventory.zone(step.zone)
+    fault.gather(run)
     with run.step("verify") as done:
         mark = gateway.access_mark()
         observe(run, zone.name)
-        result = golden.equality(run, golden.through_gateway(run, zone.name))
-        if step.zone == "standby":
+        answers = golden.through_gateway(run, zone.name)
+        result = golden.equality(run, answers) if run.findings.baseline else None
+        if result is None:
+            pass
+        elif step.zone == "standby":
             run.findings.standby_serving = result
-            prove_still_dead(run)
         else:
             run.findings.primary_restored = result
+        if run.section == "steps":
+            fault.still_struck(run)
         health(run)
         served = gateway.served_since(mark)
-        done.detail = (
-            f"{zone.name} serves; {_say(result)}; {_say_log(run, served.by_address, zone.name, served.reason)}"
-        )
+        log = _say_log(run, served.by_address, zone.name, served.reason)
+        compared = golden.in_words(result) if result else f"{len(answers)} images answered"
+        done.detail = f"{zone.name} serves; {compared}; {log}"
 
 
 def observe(run: Run, zone: str) -> None:
@@ -70,10 +73,6 @@ def health(run: Run) -> None:
             raise GatewayError(f"{url} gave no answer ({type(error).__name__})") from None
     if status != 200:
         raise GatewayError(f"{url} answers {status}, not 200")
-
-
-def _say(result: Equality) -> str:
-    return golden.in_words(result)
 
 
 def _say_log(run: Run, by_address: object, zone: str, reason: str | None) -> str:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, TypeVar, cast
 
 import drillctl
 from drillctl.errors import Inconclusive
-from drillctl.traffic.detection import Detection, Detector, Event
+from drillctl.traffic.detection import Detection, Detector, Event, Rule
 from drillctl.traffic.probe import Overdue, Probe
 
 if TYPE_CHECKING:
@@ -99,6 +99,11 @@ class Traffic:
         with self._changed:
             return [probe for probe in self._probes if probe.scheduled >= since]
 
+    def ended_since(self, number: int) -> list[Probe]:
+        """Return the finished probes without the first `number`, in the order in which they ended."""
+        with self._changed:
+            return self._probes[number:]
+
     def mark(self, name: str) -> float:
         """Note that something begins now, and return the time. A name may be marked again; the last one counts."""
         now = time.monotonic()
@@ -137,14 +142,12 @@ class Traffic:
                     return None
                 self._changed.wait(left)
 
-    def wait_for_detection(
-        self, since: float, failures: int, timeout: float, slow: float | None = None
-    ) -> Detection | None:
+    def wait_for_detection(self, since: float, rule: Rule, timeout: float) -> Detection | None:
         """Return the detection as soon as the requests due from `since` on show one; None at the timeout.
 
         Raises Inconclusive if the prober died.
         """
-        detector = Detector(failures, slow, since)
+        detector = Detector(rule, since)
         deadline = time.monotonic() + timeout
         fed = 0
         with self._changed:

@@ -41,6 +41,7 @@ description: the shipped drill with short windows
 objectives: {lost_requests: 100}
 traffic: {rate: 20, images: IMAGES, baseline_seconds: 1, observation_seconds: 1}
 start: {ready_seconds: 60}
+capacity: {seconds: 1}
 steps:
   - step: fault
   - {step: detect, within_seconds: 10}

@@ -180,3 +180,27 @@ def test_nobody_asked_nothing_happens() -> None:
     begun = time.monotonic()
     interrupt.sleep(0.05)
     assert time.monotonic() - begun >= 0.05
+
+
+def test_the_first_signal_after_a_stop_condition_does_not_end_the_restoring(
+    start: Callable[..., subprocess.Popen[str]],
+) -> None:
+    """Whoever sees a drill stop by itself and presses Ctrl-C has pressed it once."""
+    program = start(
+        "interrupt.ask('a stop condition'); interrupt.restoring(); print('asked', flush=True); interrupt.sleep(1)"
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline() == "asked\n"
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=10)
+    assert program.returncode == 0
+    assert err == f"\nSIGINT: still restoring. A second signal ends drillctl at once. {WORDS}\n"
+    assert out.splitlines() == ["end"]
+
+
+def test_who_asked_first_is_named() -> None:
+    interrupt = Interrupt()
+    interrupt.ask("SIGINT")
+    interrupt.ask("a stop condition")
+    with pytest.raises(Aborted, match="stopped by SIGINT"):
+        interrupt.check()

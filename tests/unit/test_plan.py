@@ -47,12 +47,14 @@ def test_every_action_that_changes_something_has_its_undo(estate: Inventory, nam
 def test_the_plan_of_the_documented_drill(estate: Inventory, playbook: Playbook) -> None:
     plan = make_plan(estate, playbook)
     assert [(step.section, step.name) for step in plan.steps] == [
+        ("before", "agreement"),
         ("before", "connect"),
         ("before", "config"),
         ("before", "start"),
         ("before", "steady state"),
         ("before", "arm"),
         ("before", "traffic"),
+        ("steps", "stop if"),
         ("steps", "fault"),
         ("steps", "detect"),
         ("steps", "switch"),

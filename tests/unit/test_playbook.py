@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 STEPS = "  - step: fault\n  - step: detect\n  - step: switch\n  - step: verify\n"
 RESTORE = "  - step: heal\n  - step: failback\n"
-ONE_OF = "must be one of 'fault', 'detect', 'switch', 'verify'"
+STEP_KINDS = "Allowed: action, detect, fallback, fault, observe, probe, start, switch, verify"
+FAULT_KINDS = (
+    "Allowed: broken-dependency, command, crash-loop, disk-full, gateway-restart, gpu-lost, hang, kill, loss, model, "
+    "partition, reboot, reject, slow, stop"
+)
 
 MISTAKES = [
     # unknown keys, wrong types, missing
@@ -33,14 +37,16 @@ MISTAKES = [
     (
         "- step: detect\n",
         "- step: detect\n    failure: 3\n",
-        ["13:5: unknown key `failure`; did you mean `failures`? Allowed here: failures, step, within_seconds"],
+        ["13:5: unknown key `failure`; did you mean `failures`? Allowed here: expect, "
+        "failures, name, rate, signals, slow_seconds, step, within_seconds"],
     ),
     ("- step: detect\n", "- detect\n", ["12:5: `steps.1` must be keys with values"]),
-    ("- step: detect\n", "- step: [detect]\n", [f"12:5: `steps.1.step` {ONE_OF}"]),
-    ("- step: fault\n", "- step: falt\n", [f"11:5: `steps.0.step` {ONE_OF}"]),
-    ("- step: verify\n", "- step: failback\n", [f"14:5: `steps.3.step` {ONE_OF}"]),
+    ("- step: detect\n", "- step: [detect]\n", ["12:5: `steps.1.step` must be a word"]),
+    ("- step: fault\n", "- step: falt\n", [f"11:5: `steps.0.step` is not 'falt'; did you mean `fault`? {STEP_KINDS}"]),
+    ("- step: verify\n", "- step: failback\n",
+     [f"14:5: `steps.3.step` is not 'failback'; did you mean `fallback`? {STEP_KINDS}"]),
     ("- step: fault\n", "- fault: kill\n", ["11:5: `steps.0.step` is missing"]),
-    ("- step: fault\n", "- step: fault\n    fault: burn\n", ["12:5: `steps.0.fault` must be 'kill', not 'burn'"]),
+    ("- step: fault\n", "- step: fault\n    fault: burn\n", [f"12:5: `steps.0.fault` is not 'burn'. {FAULT_KINDS}"]),
     ("- step: detect\n", "- step: detect\n    failures: 0\n",
      ["13:5: `steps.1.failures` must be greater than or equal to 1, not 0"]),
     (STEPS, "", ["10:1: `steps` must be a list"]),
@@ -70,11 +76,18 @@ MISTAKES = [
     (
         "traffic:\n",
         "steady_state: [health, luck]\ntraffic:\n",
-        ["6:24: `steady_state.1` must be 'health', 'role', 'model', 'environment', 'isolation', 'gateway' or "
-        "'equality', not 'luck'"],
+        ["6:24: `steady_state.1` must be 'health', 'role', 'model', 'environment', 'isolation', 'gateway', "
+        "'equality' or 'capacity', not 'luck'"],
     ),
     ("traffic:\n", "steady_state: []\ntraffic:\n", ["6:1: `steady_state` needs at least 1 entry"]),
     # contradictions
+    ("traffic:\n", "stop: {outage_seconds: 0.2}\ntraffic:\n",
+     ["6:8: at 10 requests a second, 0.2 s without an answer are no outage"]),
+    ("traffic:\n", "stop: {time_box: 60}\ntraffic:\n",
+     ["6:8: unknown key `time_box`; did you mean `time_box_seconds`? Allowed here: error_rate, failed_requests, "
+      "outage_seconds, p99_seconds, standby_failures, time_box_seconds, window_seconds"]),
+    ("traffic:\n", "capacity: {way: ssh}\ntraffic:\n",
+     ["6:12: `capacity.way` must be 'auto', 'direct' or 'gateway', not 'ssh'"]),
     (RESTORE, "  - step: failback\n  - step: heal\n",
      ["16:5: `failback` before `heal` would send clients to a zone that is down"]),
     ("  - step: failback\n", "", ["15:1: the steps switch the gateway, but `restore` has no `failback`"]),
@@ -85,7 +98,8 @@ MISTAKES = [
         "  - step: detect\n  - step: fault\n",
         ["11:5: `detect` needs a `fault` before it"],
     ),
-    ("  - step: fault\n", "  - step: fault\n  - step: fault\n", ["12:5: `fault` comes twice; a drill has one"]),
+    ("  - step: fault\n", "  - step: fault\n  - step: fault\n",
+     ["12:5: the primary is struck twice without a `start` between"]),
     ("  - step: detect\n", "  - step: detect\n  - step: detect\n", ["13:5: `detect` comes twice; a drill has one"]),
     ("  - step: switch\n", "  - step: switch\n  - step: switch\n", ["14:5: `switch` comes twice; a drill has one"]),
     (
@@ -93,10 +107,13 @@ MISTAKES = [
         "  - step: switch\n  - step: fault\n  - step: detect\n",
         ["11:5: `switch` before `fault`: then the fault hits nobody's zone"],
     ),
+    ("- step: fault\n", "- step: fault\n    zone: {}\n",
+     ["12:5: `steps.0.zone` must be 'primary', 'standby' or 'both'"]),
     (
         "- step: fault\n",
         "- step: fault\n    zone: standby\n",
-        ["12:5: the fault is aimed at the standby; only the primary is supported"],
+        ["12:5: the fault is aimed at the standby; if that is meant, "
+         "say `expects: {also_strikes: standby}`"],
     ),
     (
         "- step: switch\n",

@@ -9,10 +9,10 @@ import pytest
 from drillctl import journal as journals
 from drillctl import recover, restore
 from drillctl.errors import Aborted, GatewayError, Unreachable, UsageError
+from drillctl.faults import KINDS
 from drillctl.gateway.scripted import ScriptedGateway
 from drillctl.interrupt import Interrupt
 from drillctl.journal import Journal
-from drillctl.playbook import FaultStep
 from drillctl.steps import arm, fault
 from drillctl.undo import Undo
 
@@ -44,7 +44,7 @@ def drilled(run: Run) -> Run:
     """Do what a drill does up to its restore: stage, kill, switch; without clients."""
     arm.carry_out(run)
     run.section = "steps"
-    fault.carry_out(run, FaultStep(step="fault"))
+    fault.carry_out(run, KINDS["kill"](step="fault"))
     _, gateway = run.live()
     assert run.staged is not None
     undo = Undo("gateway.restore", "", "put the original gateway config back")
@@ -71,7 +71,7 @@ class Told:
     def quiet(self, wanted: bool) -> None:
         pass
 
-    def undo(self, order_id: str, hosts: tuple[str, ...]) -> None:
+    def undo_held(self, order_id: str, hosts: tuple[str, ...]) -> None:
         self.undone.append((order_id, hosts))
 
     def strike(self, order_id: str, hosts: tuple[str, ...]) -> None:
@@ -187,7 +187,7 @@ def test_a_bug_in_one_part_does_not_keep_the_others_from_being_put_back(
 ) -> None:
     drilled(connected)
 
-    def bug() -> None:
+    def bug(*, restart: bool) -> None:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(connected.services["a-1"], "revive", bug)

@@ -202,21 +202,21 @@ def test_the_guards_carry_out_what_a_run_knows_too_little_of(hosts: Hosts) -> No
     guards.register({"g-1": Order("gateway.discard", "gateway.discard", (str(staged),))})
     again = hosts.guards("run-1")
     again.acquire(again=True)
-    again.undo("gateway.discard", ["g-1", "g-2"])
+    again.undo_held("gateway.discard", ["g-1", "g-2"])
     assert not staged.exists()
     again.strike("gateway.discard", ["g-1", "g-2"])
     again.release()
     assert hosts.files("g-1") == {"epoch"}
     # A lease that is over is no error: its guard has done it.
-    again.undo("gateway.discard", ["g-1"])
+    again.undo_held("gateway.discard", ["g-1"])
 
 
 def test_an_undo_that_a_guard_cannot_carry_out_is_told(hosts: Hosts) -> None:
     guards = hosts.guards("run-1")
     guards.acquire(again=False)
     guards.register({"g-1": Order("strange", "strange", ("x",))})
-    with pytest.raises(HostError, match=r"g-1: the guard could not carry out strange: .* knows no undo"):
-        guards.undo("strange", ["g-1"])
+    with pytest.raises(HostError, match=r"g-1: the guard could not undo strange: .* knows no undo"):
+        guards.undo_held("strange", ["g-1"])
 
 
 def test_heartbeats_keep_the_leases(hosts: Hosts) -> None:

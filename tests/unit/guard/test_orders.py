@@ -58,8 +58,14 @@ PROCESS = inventory(
 )
 
 
+def revive(inventory: Inventory, **arguments: str) -> orders.Order:
+    """Return the order that starts the primary's server again."""
+    host = inventory.zone("primary").hosts[0]
+    return orders.of_zone(inventory, host, Undo("service.revive", host.name, "", arguments))
+
+
 def test_a_units_undo_names_its_hold() -> None:
-    assert orders.revive(SYSTEMD).arguments == (
+    assert revive(SYSTEMD).arguments == (
         "systemd",
         "inference.service",
         "/run/systemd/system/inference.service.d/90-drillctl-hold.conf",
@@ -68,7 +74,7 @@ def test_a_units_undo_names_its_hold() -> None:
 
 
 def test_a_processs_command_is_not_in_its_undo() -> None:
-    assert orders.revive(PROCESS).arguments == ("process",)
+    assert revive(PROCESS).arguments == ("process",)
     lines = orders.memory(PROCESS, PROCESS.zone("primary").hosts[0]).decode().splitlines()
     assert lines[:7] == ["/run/s.pid", "/srv", "/run/s.pid.log", "3", "/opt/python", "-m", "serve me"]
     assert "TOKEN=it's secret" in lines[7:]

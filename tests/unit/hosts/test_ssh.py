@@ -187,7 +187,7 @@ def test_a_host_behind_another_is_reached_by_the_proxy_command(sshd: Sshd, home:
     )
     transport = sshd.connect()
     assert transport.run(["echo", "through"]).text == "through"
-    through = transport._proxy
+    through = transport._link.proxy
     assert through is not None
     transport.close()
     assert through._process.returncode is not None, "the program ended with the connection"

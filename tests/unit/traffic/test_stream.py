@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from drillctl.errors import Inconclusive
+from drillctl.traffic.detection import Rule
 from drillctl.traffic.outage import NoOutage, Outage, count, measure_outage
 from drillctl.traffic.probe import Probe
 from drillctl.traffic.spec import TrafficSpec
@@ -81,7 +82,7 @@ def test_hang_is_detected_long_before_the_timeout(cue, start):
     time.sleep(0.2)
     fault_at = traffic.mark("fault")
     cue("stall")
-    detection = traffic.wait_for_detection(fault_at, failures=3, timeout=4, slow=0.2)
+    detection = traffic.wait_for_detection(fault_at, Rule(3, slow=0.2), timeout=4)
     assert detection.kinds == {"no answer yet": 3}
     assert 0.2 <= detection.at - fault_at < 0.6
     cue("zone a")
@@ -91,7 +92,7 @@ def test_kill_is_detected_within_a_few_intervals(cue, start):
     traffic = start(rate=100)
     fault_at = traffic.mark("fault")
     cue("down")
-    detection = traffic.wait_for_detection(fault_at, failures=3, timeout=3)
+    detection = traffic.wait_for_detection(fault_at, Rule(3), timeout=3)
     assert detection.at - fault_at < 0.3
     assert set(detection.kinds) <= {"refused", "reset", "closed"}
     assert traffic.marks == {"fault": fault_at}
@@ -99,7 +100,7 @@ def test_kill_is_detected_within_a_few_intervals(cue, start):
 
 def test_healthy_service_is_not_detected_as_lost(cue, start):
     traffic = start()
-    assert traffic.wait_for_detection(traffic.mark("fault"), failures=3, timeout=0.4) is None
+    assert traffic.wait_for_detection(traffic.mark("fault"), Rule(3), timeout=0.4) is None
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_prober_that_dies_makes_the_drill_inconclusive(cue, start):
         traffic.wait_for(lambda _: None, timeout=5)
     assert "nothing is measured any more" in caught.value.state
     with pytest.raises(Inconclusive):
-        traffic.wait_for_detection(0.0, 3, timeout=5)
+        traffic.wait_for_detection(0.0, Rule(3), timeout=5)
     with pytest.raises(Inconclusive):
         traffic.stop()
 

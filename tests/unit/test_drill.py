@@ -1,0 +1,49 @@
+"""How a drill ends: what fails while it is being stopped is not why it stops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drillctl import drill
+from drillctl.gates import Gate
+from drillctl.report.model import make_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from drillctl.run import Run, StepRecord
+
+CLOSED = Gate("window", "within every day 22:00 to 04:00", "closed at 20:15", passed=False, opens="opens at 22:00")
+
+
+class Impatient:
+    """A watcher that asks the run to stop as soon as a step begins."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def begun(self, name: str, host: str) -> None:
+        self._run.interrupt.ask("SIGINT")
+
+    def ended(self, record: StepRecord) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
+def test_a_step_that_fails_after_a_request_to_stop_makes_it_aborted(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    run.findings.gates = (CLOSED,)
+    run.watcher = Impatient(run)
+    ending = drill.carry_out(run)
+    report = make_report(run, ending, "", "", 1.0)
+    assert (report.verdict, report.exit_code) == ("aborted", 5)
+    assert report.reason == "stopped by SIGINT; meanwhile: window: closed at 20:15"
+
+
+def test_a_gate_that_refuses_is_not_called_stopped(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    run.findings.gates = (CLOSED,)
+    report = make_report(run, drill.carry_out(run), "", "", 1.0)
+    assert (report.verdict, report.reason) == ("not-started", "window: closed at 20:15")
