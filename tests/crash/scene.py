@@ -31,6 +31,7 @@ description: the shipped drill with short windows and a short lease
 objectives: {lost_requests: 1000}
 traffic: {rate: 20, images: images, baseline_seconds: 0.5, observation_seconds: 0.5}
 guard: {ttl_seconds: TTL}
+capacity: {seconds: 0.5}
 start: {ready_seconds: 60}
 steps:
   - step: fault
