@@ -324,9 +324,18 @@ def contradictions(inventory: Inventory) -> list[tuple[yamlfile.Location, str]]:
         for location, host in _located_hosts(inventory):
             if location[0] == "zones" and not (host.pidfile or start.pidfile):
                 found.append((location, f"`{host.name}` needs a `pidfile`, here or in service.start"))
-    if not urlsplit(inventory.gateway.url).hostname:
-        found.append((("gateway", "url"), "the URL names no host"))
+    if not _names_a_host(inventory.gateway.url):
+        found.append((("gateway", "url"), "the URL names no host, or no port that there is"))
     return found + _impossible_gates(inventory.gates)
+
+
+def _names_a_host(url: str) -> bool:
+    """Tell whether a URL names a host; one such as `http://[` cannot even be taken apart."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _impossible_gates(gates: GatePlan) -> list[tuple[yamlfile.Location, str]]:
