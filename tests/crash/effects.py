@@ -9,7 +9,8 @@ from 1. Nothing of drillctl knows of this.
 An effect's name is STEP/HOST/FUNCTION: the step whose intent was journaled last, the host that is spoken to, and the
 function that wanted it, which is found by looking up the stack; so a new step or a new remote action is named, recorded
 and killed without a line here. `#2` tells a second one of the same name from the first. What is asked again and again
-until it is so, and heartbeats, are one effect, because how often they happen is a matter of time.
+until it is so, and what threads beside the steps ask (heartbeats, the watchdog), is one effect each, because how often
+it happens is a matter of time.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ IN_FLIGHT = 0.015
 """Seconds after which a process that is to die during a remote action dies: it was sent, and is not answered yet."""
 
 _PLUMBING = ("drillctl.hosts.transport", "drillctl.hosts.ssh", "drillctl.hosts.http", "drillctl.hosts.fleet")
-_REPEATED = {"wait_until", "_beat"}
+_REPEATED = {"wait_until"}
+
+_OF_STEPS = ("MainThread", "ThreadPoolExecutor", "listening")
+"""Names of the threads in which steps do their work; others (heartbeats, watchdog) ask beside them, again and again."""
 
 
 class Effects:
@@ -60,7 +64,8 @@ class Effects:
     def around(self, host: str, function: str, *, once: bool, act: Callable[[], T], remote: bool) -> T:
         """Carry out one effect; die before, during or after it if it is the one."""
         with self._lock:
-            step = "heartbeat" if function == "GuardClient.renew" else self._step
+            beside = not threading.current_thread().name.startswith(_OF_STEPS)
+            step, once = ("beside", True) if beside else (self._step, once)
             name = f"{step}/{host or 'all'}/{function}"
             self._names[name] += 1
             number = self._names[name]
