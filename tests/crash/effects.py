@@ -39,7 +39,7 @@ IN_FLIGHT = 0.015
 _PLUMBING = ("drillctl.hosts.transport", "drillctl.hosts.ssh", "drillctl.hosts.http", "drillctl.hosts.fleet")
 _REPEATED = {"wait_until"}
 
-_OF_STEPS = ("MainThread", "ThreadPoolExecutor", "listening")
+_OF_STEPS = ("MainThread", "ThreadPoolExecutor", "listening", "proof")
 """Names of the threads in which steps do their work; others (heartbeats, watchdog) ask beside them, again and again."""
 
 
