@@ -80,7 +80,7 @@ def drill(sources: runs.Sources, guards: type[Guards]) -> Report:
     connect.Guards = guards  # type: ignore[misc]
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
-        report = runs.drill(inventories.load(sources.inventory), playbooks.load(sources.playbook), sources)
+        report = runs.drill(inventories.load(sources.inventory), playbooks.load(sources.playbook), sources, ())
     if report.verdict != "passed":
         sys.exit(f"a drill ended as {report.verdict}: {report.reason}\n{said.getvalue()}")
     return report

@@ -110,7 +110,7 @@ def soak(scene: Scene, drills: int, seconds: float) -> Soak:
     done, began = Soak([], []), time.monotonic()
     while len(done.verdicts) < drills and time.monotonic() - began < seconds:
         with contextlib.redirect_stderr(io.StringIO()):
-            report = runs.drill(estate, book, sources)
+            report = runs.drill(estate, book, sources, ())
         done.verdicts.append(report.verdict)
         # Watches of guards end within a second, old workers with their last request.
         scene.wait(lambda: not any(m.find("guard.sh") for m in scene.machines.values()), 10, "the guards are gone")
