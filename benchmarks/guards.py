@@ -75,12 +75,13 @@ class NoGuards(Guards):
         """Miss nothing."""
 
 
-def drill(sources: runs.Sources, guards: type[Guards]) -> Report:
+def drill(inventory: Path, playbook: Path, guards: type[Guards]) -> Report:
     """Drill once with one kind of guards. Exits when the drill does not pass."""
-    connect.Guards = guards  # type: ignore[misc]
+    sources = runs.Sources(inventory, playbook)
+    vars(connect)["Guards"] = guards
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
-        report = runs.drill(inventories.load(sources.inventory), playbooks.load(sources.playbook), sources, ())
+        report = runs.drill(inventories.load(inventory), playbooks.load(playbook), sources, ())
     if report.verdict != "passed":
         sys.exit(f"a drill ended as {report.verdict}: {report.reason}\n{said.getvalue()}")
     return report
@@ -119,12 +120,12 @@ def main() -> int:
         playbook = Path(name) / "guards.yaml"
         playbook.write_text(PLAYBOOK.replace("IMAGES", str(images)), encoding="utf-8")
         try:
-            sources = runs.Sources(labs.up("systemd").inventory, playbook)
-            drill(sources, Guards)  # starts the servers
+            inventory = labs.up("systemd").inventory
+            drill(inventory, playbook, Guards)  # starts the servers
             for number in range(count):
                 order = (Guards, NoGuards) if number % 2 else (NoGuards, Guards)
                 for guards in order:
-                    measured[guards].append(figures(drill(sources, guards)))
+                    measured[guards].append(figures(drill(inventory, playbook, guards)))
         finally:
             labs.down()
     load = os.getloadavg()[0]

@@ -115,8 +115,12 @@ def _look(inventory: Inventory, fleet: Fleet) -> dict[str, Holding | DrillctlErr
 
 def _outlast(client: GuardClient, held: Holding, interrupt: Interrupt, say: Callable[[str], None]) -> Holding:
     """Wait until a lease runs out, and return what is held then. Raises Held when it is renewed meanwhile."""
-    say(f"{held.host}: waiting up to {held.remaining + 1} s: a drill that still runs would renew its lease by then")
-    last = held
+    # It was looked at a while ago, when another host's was waited for meanwhile.
+    last = client.show()
+    if last.state == "held" and last.remaining > held.remaining:
+        raise Held(last)
+    if last.state == "held":
+        say(f"{held.host}: waiting up to {last.remaining + 1} s: a drill that still runs would renew its lease by then")
     while last.state == "held":
         interrupt.sleep(1.0)
         now = client.show()

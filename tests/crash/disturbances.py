@@ -374,7 +374,7 @@ def _clock(words: str, offset: str) -> None:
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
-        process = scene.start_drill(home, **environment)
+        process = scene.start_drill(home, program="drillctl", inventory=None, **environment)
         at = scene.wait_for_step(process, home, "fault")
         clock.write_text(offset)
         return Came(at, ended(scene, process, home, PASSED))

@@ -139,7 +139,7 @@ def install(effects: Effects) -> None:
         )
 
     journal.Journal.record = recorded  # type: ignore[method-assign]
-    journal.Journal.intent = entered  # type: ignore[method-assign,assignment]
+    journal.Journal.intent = entered  # type: ignore[method-assign]
     ssh.SshTransport.execute = executed  # type: ignore[method-assign]
     ssh.SshTransport.open_tcp = opened  # type: ignore[method-assign,assignment]
 

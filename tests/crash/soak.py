@@ -97,8 +97,9 @@ class Soak:
 
     def table(self) -> str:
         """Return every count after the warm-up and at the end."""
-        first, last = self.counts[min(WARM_UP, len(self.counts) - 1)], self.counts[-1]
-        lines = [f"{'':<28} {'after ' + str(WARM_UP + 1):>14} {'at the end':>14}"]
+        place = min(WARM_UP, len(self.counts) - 1)
+        first, last = self.counts[place], self.counts[-1]
+        lines = [f"{'':<28} {f'after {place + 1}':>14} {f'after {len(self.counts)}':>14}"]
         return "\n".join([*lines, *(f"{what:<28} {first[what]:>14} {last[what]:>14}" for what in first)])
 
 
