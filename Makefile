@@ -1,6 +1,6 @@
 # The two commands that matter: `make drill` shows a drill on real hosts, `make test` runs every check.
 .DEFAULT_GOAL := help
-.PHONY: help setup drill test lint crash-matrix soak bench-failover bench-guards bench-inference clean
+.PHONY: help setup drill test lint crash-matrix soak bench-failover bench-guards bench-inference bench-history clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,6 +34,9 @@ bench-guards: setup  ## Measure what the guards cost the switch, in pairs
 bench-inference: setup  ## Measure the server beside an in-process loop, LitServe and Flask, and its start
 	@.venv/bin/python -m benchmarks.inference
 	@.venv/bin/python -m benchmarks.startup
+
+bench-history: setup  ## Measure the history with 10,000 runs and 10 million samples
+	@.venv/bin/python -m benchmarks.history --postgresql
 
 clean:  ## Remove the lab, .venv and every cache
 	@if [ -x .venv/bin/drillctl ]; then .venv/bin/drillctl lab down; fi

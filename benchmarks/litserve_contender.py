@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import litserve as ls
 
 from benchmarks.contenders import load
+from inference.engine import Engine
 from inference.settings import read_settings
 
 if TYPE_CHECKING:
@@ -26,19 +27,19 @@ class Unpadded:
     """The predictor for batches of any size: what a server without the promise of equal bytes computes."""
 
     def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
-        self._by_size: dict[int, Predictor] = {}
+        self._by_size = {size: _of_size(predictor, size) for size in range(1, predictor.batch_size + 1)}
 
     def compute(self, images: Sequence[bytes]) -> list[Answer]:
-        size = len(images)
-        if size not in self._by_size:
-            made = copy.copy(self._predictor)
-            made.batch_size = size
-            made._engine = copy.copy(made._engine)
-            made._engine.shape = replace(made._engine.shape, batch_size=size)
-            self._by_size[size] = made
-        predictor = self._by_size[size]
+        predictor = self._by_size[len(images)]
         return predictor.compute([predictor.prepare(image) for image in images])
+
+
+def _of_size(predictor: Predictor, size: int) -> Predictor:
+    """Return the predictor with batches of another size: the same weights, a recording of its own."""
+    made, engine = copy.copy(predictor), predictor._engine
+    made.batch_size = size
+    made._engine = Engine(engine._model, predictor._how, engine.device, replace(engine.shape, batch_size=size))
+    return made
 
 
 class Recognise(ls.LitAPI):

@@ -54,20 +54,23 @@ class Outcome:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: one request at a time, its answer's status and body."""
+    """One connection: one request at a time, its answer's status and body, and when the last byte of it came."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
-        self._received = bytearray()
-        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+        self._received = b""
+        self._answer: asyncio.Future[tuple[int, bytes, float]] | None = None
+        self._patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
 
-    def ask(self, request: bytes) -> asyncio.Future[tuple[int, bytes]]:
+    def ask(self, request: bytes) -> asyncio.Future[tuple[int, bytes, float]]:
         assert self.transport is not None
-        self._received.clear()
-        self._answer = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._received = b""
+        self._answer = loop.create_future()
+        self._patience = loop.call_later(PATIENCE, self.transport.abort)
         self.transport.write(request)
         return self._answer
 
@@ -76,24 +79,27 @@ class _Connection(asyncio.Protocol):
         end = self._received.find(b"\r\n\r\n")
         if end < 0:
             return
-        head = bytes(self._received[:end]).lower()
+        head = self._received[:end].lower()
         length = head.find(b"\r\ncontent-length:")
         if length < 0:
             return  # it ends with the connection
         size = int(head[length + 17 :].split(b"\r\n", 1)[0])
         if len(self._received) >= end + 4 + size:
+            now = time.monotonic()
             if b"\r\nconnection: close" in head and self.transport is not None:
                 self.transport.close()
                 self.transport = None
-            self._finish(int(head[9:12]), bytes(self._received[end + 4 :]))
+            self._finish(int(head[9:12]), self._received[end + 4 :], now)
 
     def connection_lost(self, _: Exception | None) -> None:
         self.transport = None
-        self._finish(0, b"")
+        self._finish(0, b"", time.monotonic())
 
-    def _finish(self, status: int, body: bytes) -> None:
+    def _finish(self, status: int, body: bytes, now: float) -> None:
+        if self._patience:
+            self._patience.cancel()
         if self._answer and not self._answer.done():
-            self._answer.set_result((status, body))
+            self._answer.set_result((status, body, now))
 
 
 class Load:
@@ -115,7 +121,7 @@ class Load:
 
         async def worker() -> None:
             while time.monotonic() < end:
-                await self._one(time.monotonic(), begin, end)
+                await self._one(None, begin, end)
 
         await asyncio.gather(*(worker() for _ in range(connections)))
         self.outcome.seconds = seconds
@@ -139,31 +145,28 @@ class Load:
         self.outcome.seconds = seconds
         return self.outcome
 
-    async def _one(self, due: float, begin: float, end: float) -> None:
-        loop = asyncio.get_running_loop()
+    async def _one(self, due: float | None, begin: float, end: float) -> None:
         number = self._next % len(self._requests)
         self._next += 1
         connection = self._idle.pop() if self._idle else None
-        status, body = 0, b""
+        status, body, now = 0, b"", 0.0
+        sent = time.monotonic()
         try:
             if connection is None or connection.transport is None or connection.transport.is_closing():
+                loop = asyncio.get_running_loop()
                 _, connection = await loop.create_connection(_Connection, self._host, self._port)
-            async with asyncio.timeout(PATIENCE):
-                status, body = await connection.ask(self._requests[number])
-        except TimeoutError:
-            if connection is not None and connection.transport is not None:
-                connection.transport.abort()
+            status, body, now = await connection.ask(self._requests[number])
         except OSError:
+            now = time.monotonic()
             await asyncio.sleep(0.01)
         if connection is not None and connection.transport is not None:
             self._idle.append(connection)
-        now = time.monotonic()
         if status == GOOD:
             self.outcome.differing += self._bodies.setdefault(number, body) != body
-        if begin <= (due if end == float("inf") else now) < end:
+        if begin <= (now if due is None else due) < end:
             self.outcome.statuses[status] = self.outcome.statuses.get(status, 0) + 1
             if status == GOOD:
-                self.outcome.latencies.append(now - due)
+                self.outcome.latencies.append(now - (sent if due is None else due))
 
 
 def _request(host: str, path: str, image: bytes) -> bytes:

@@ -9,6 +9,7 @@
     │   ├── HostKeyRefused                 unknown or changed host key
     │   ├── LoginRefused                   the key or the user was refused
     │   └── CommandFailed                  a remote command did not do what it should
+    ├── HistoryError              code 4   the database of runs and samples; never changes a drill's verdict
     ├── GatewayError              code 4   the gateway's config, test, reload or data path
     ├── Inconclusive              code 3   it could not be measured, or the fault could not be proven
     └── Aborted                   code 5   a person or a signal asked to stop
@@ -88,6 +89,12 @@ class CommandFailed(HostError):
 
 class GatewayError(DrillctlError):
     """The gateway's config, its test, its reload or the path of the data through it."""
+
+    exit_code = 4
+
+
+class HistoryError(DrillctlError):
+    """The database of runs and samples cannot be used; the runs' reports are on disk nevertheless."""
 
     exit_code = 4
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 
 from drillctl import yamlfile
 from drillctl.errors import FileError
@@ -224,6 +224,13 @@ class GatePlan(Part):
     minimum_hours_between_drills: Annotated[float, Field(strict=True, gt=0, le=8760)] | None = None
 
 
+class HistoryPlan(Part):
+    """Where runs and samples are kept (docs/history.md), and for how many days samples are."""
+
+    url: SecretStr | None = None
+    keep_samples_days: Annotated[int, Field(strict=True, ge=1, le=36500)] = 180
+
+
 class Inventory(Part):
     """Everything that drillctl knows of an estate."""
 
@@ -235,6 +242,7 @@ class Inventory(Part):
     ssh: SshOptions = SshOptions()
     waivers: tuple[Waiver, ...] = ()
     gates: GatePlan = GatePlan()
+    history: HistoryPlan = HistoryPlan()
 
     def zone(self, role: Role) -> Zone:
         """Return the zone of a role."""

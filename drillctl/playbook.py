@@ -15,6 +15,7 @@ from drillctl import template, yamlfile
 from drillctl.capacity import CapacityPlan
 from drillctl.errors import FileError, UsageError
 from drillctl.faults import KINDS, Fault
+from drillctl.history.regression import Regression, from_flags
 from drillctl.inventory import Name, Part, Role
 from drillctl.language import (
     ActionStep,
@@ -80,6 +81,7 @@ class Objectives(Part):
     false_alarms: Annotated[int, Field(strict=True, ge=0)] | None = None
     outputs: Annotated[Literal["exact"] | Tolerance, BeforeValidator(_exact_or_keys)] = "exact"
     restore_failed_requests: Annotated[int, Field(strict=True, ge=0)] | None = 0
+    regressions: tuple[Regression, ...] = ()
 
 
 class TrafficPlan(Part):
@@ -191,6 +193,15 @@ def load(path: Path, variables: Mapping[str, str] | None = None) -> Playbook:
         raise FileError(problems)
     traffic = playbook.traffic.model_copy(update={"images": folder})
     return playbook.model_copy(update={"traffic": traffic})
+
+
+def with_regressions(playbook: Playbook, rules: Sequence[str]) -> Playbook:
+    """Return a playbook with further regressions, given as text. Raises UsageError for a rule that cannot be read."""
+    if not rules:
+        return playbook
+    regressions = (*playbook.objectives.regressions, *from_flags(rules))
+    objectives = playbook.objectives.model_copy(update={"regressions": regressions})
+    return playbook.model_copy(update={"objectives": objectives})
 
 
 def check_hosts(path: Path, variables: Mapping[str, str], playbook: Playbook, inventory: Inventory) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 from drillctl.errors import DrillctlError
 from drillctl.faults.fault import Place
 from drillctl.guard import orders
+from drillctl.history.regression import Past
 from drillctl.undo import ON_ZONES, Outstanding, Undo
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class Findings:
     """Whether a switch was left as it is, because that was the purpose."""
     probes: list[Probe] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    past: Past = field(default_factory=Past)
 
 
 def _in_words(error: BaseException, host: str) -> str:

@@ -6,10 +6,13 @@ Two servers agree when these bytes are equal; nothing in them may depend on zone
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 class Prediction(TypedDict):
@@ -29,5 +32,4 @@ class Answer(TypedDict):
 
 def canonical_json(value: Mapping[str, object]) -> bytes:
     """Sorted keys, no spaces, UTF-8 unescaped, shortest exact floats; NaN and infinity are refused (ValueError)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8")
+    return _ENCODER.encode(value).encode("utf-8")

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import time
-import uuid
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Literal, cast
@@ -25,6 +22,7 @@ from starlette.routing import Route
 from inference.answer import canonical_json
 from inference.errors import DeviceError, QueueFullError, RefusedError
 from inference.identity import versions
+from inference.limits import CLIENT_LEFT, new_request_id
 from inference.log import event
 from inference.metrics import CONTENT_TYPE, Metrics
 from inference.openapi import document
@@ -32,11 +30,13 @@ from inference.readiness import Failed, Loading, Ready
 from inference.upload import read_upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Mapping
+    from concurrent.futures import Future
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from inference.answer import Answer
+    from inference.batching import BatchWorker
     from inference.identity import Fact
     from inference.readiness import Readiness
     from inference.settings import Settings
@@ -64,11 +64,10 @@ class Service:
         self._settings = settings
         self._readiness = readiness
         self._metrics = metrics
-        self._decoders = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode")
         self._inside = 0
         metrics.watch("requests_in_flight", "/predict requests that are inside.", lambda: self._inside)
         metrics.watch("ready", "1 while the server can answer, else 0.", lambda: isinstance(readiness.state, Ready))
-        metrics.watch("queue_depth_images", "Images that wait to be computed.", lambda: self._of_ready("depth"))
+        metrics.watch("queue_depth_images", "Images that wait for their turn.", lambda: self._of_ready("depth"))
         metrics.watch("gpu_memory_bytes", "GPU memory that PyTorch holds.", lambda: self._of_ready("gpu_memory"))
 
     async def health(self, _: Request) -> Response:
@@ -123,10 +122,7 @@ class Service:
             return self._unavailable("busy")
         self._inside += 1
         try:
-            started = time.monotonic()
-            data = await read_upload(request)
-            self._metrics.stage("upload", time.monotonic() - started)
-            answer = await self._unless_client_leaves(request, self._compute(state, data))
+            answer = await self._answer(request, state.worker)
         except RefusedError as error:
             self._metrics.failed(error.error)
             return _json(error.status, {"error": error.error, "message": str(error)})
@@ -143,34 +139,47 @@ class Service:
             self._inside -= 1
         return _json(200, cast("Mapping[str, object]", answer))
 
-    async def _compute(self, state: Ready, data: bytes) -> Answer:
-        worker = state.worker
-        with worker.expecting():
-            started = time.monotonic()
-            prepared = await asyncio.get_running_loop().run_in_executor(self._decoders, state.predictor.prepare, data)
-            self._metrics.stage("decode", time.monotonic() - started)
-            answer = asyncio.wrap_future(worker.submit(prepared))
-        try:
-            while not answer.done():
-                await asyncio.wait((answer,), timeout=COMPUTE_SECONDS)
-                if not answer.done() and worker.longest > COMPUTE_SECONDS:
-                    raise self._hangs(worker.longest)
-            return answer.result()
-        finally:
-            answer.cancel()  # where its turn has not come, it is skipped
+    async def _answer(self, request: Request, worker: BatchWorker) -> Answer:
+        """Read the image and wait for its answer. Raises ClientDisconnect once the client is gone.
 
-    async def _unless_client_leaves(self, request: Request, computing: Coroutine[None, None, Answer]) -> Answer:
-        """Wait for the answer. Raises ClientDisconnect once the client is gone; what has not begun is not computed."""
-        work = asyncio.ensure_future(computing)
-        leaving = asyncio.ensure_future(_left(request))
+        What has not begun by then is not computed.
+        """
+        started = time.monotonic()
+        data = await read_upload(request)
+        uploaded = time.monotonic() - started
+        loop = asyncio.get_running_loop()
+        # One future for whatever comes first: the answer, that the client left, or that the device hangs.
+        outcome: asyncio.Future[Answer] = loop.create_future()
+
+        def answered(job: Future[Answer]) -> None:
+            if not loop.is_closed():  # as it is when a device hung longer than the server was waited for
+                loop.call_soon_threadsafe(_settle, outcome, job)
+
+        def left(_: asyncio.Future[None]) -> None:
+            if not outcome.done():
+                outcome.set_exception(ClientDisconnect())
+
+        timer: asyncio.TimerHandle
+
+        def late() -> None:
+            nonlocal timer
+            if worker.longest > COMPUTE_SECONDS and not outcome.done():
+                outcome.set_exception(self._hangs(worker.longest))
+            else:
+                timer = loop.call_later(COMPUTE_SECONDS, late)
+
+        job = worker.submit(data, answered)
+        # The rest is done while the worker's thread wakes up.
+        timer = loop.call_later(COMPUTE_SECONDS, late)
+        leaving: asyncio.Future[None] = request.scope["extensions"][CLIENT_LEFT]
+        leaving.add_done_callback(left)
+        self._metrics.stage("upload", uploaded)
         try:
-            await asyncio.wait((work, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise ClientDisconnect
-            return work.result()
+            return await outcome
         finally:
-            work.cancel()
-            leaving.cancel()
+            timer.cancel()
+            leaving.remove_done_callback(left)
+            job.cancel()  # where its turn has not come, it is skipped
 
     def _hangs(self, seconds: float) -> DeviceError:
         error = DeviceError(f"A computation has been running for {seconds:.0f} s: the device hangs.")
@@ -195,7 +204,6 @@ class Service:
             yield
         finally:
             # Every request has been answered by now, or its time was over: only a device that hangs is not waited for.
-            self._decoders.shutdown(cancel_futures=True)
             if isinstance(state := self._readiness.state, Ready) and not state.worker.close(_CLOSE_SECONDS):
                 event(logging.WARNING, "device hangs")
 
@@ -217,7 +225,7 @@ class Identified:
             return
         started = time.monotonic()
         asked = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        request_id = asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+        request_id = asked if _REQUEST_ID.fullmatch(asked) else new_request_id()
         status = 0
 
         async def identified(message: Message) -> None:
@@ -270,12 +278,30 @@ def create_app(settings: Settings, readiness: Readiness, metrics: Metrics) -> AS
         lifespan=service.lifespan,
     )
     app.router.redirect_slashes = False  # a redirect would name a host that the client did not ask
-    return Identified(app, readiness, metrics)
+
+    async def routed(scope: Scope, receive: Receive, send: Send) -> None:
+        # The one request whose every microsecond counts goes around the router, and what surrounds it.
+        if scope["type"] != "http" or scope["path"] != "/predict" or scope["method"] != "POST":
+            await app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            response = await service.predict(request)
+        except Exception as error:
+            await (await _bug(request, error))(scope, receive, send)
+            raise
+        await response(scope, receive, send)
+
+    return Identified(routed, readiness, metrics)
 
 
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+def _settle(outcome: asyncio.Future[Answer], job: Future[Answer]) -> None:
+    if outcome.done() or job.cancelled():
+        return
+    if error := job.exception():
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(job.result())
 
 
 def _level(path: str, status: int) -> int:
@@ -294,7 +320,7 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 async def _bug(_: Request, __: Exception) -> Response:
-    # Starlette raises the exception again after this answer, so that it is logged with its traceback.
+    # The exception is raised again after this answer, so that it is logged with its traceback.
     return _json(500, {"error": "internal_error", "message": "A bug in the server; its log has the details."})
 
 

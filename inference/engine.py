@@ -1,7 +1,8 @@
 """Runs a model on its device in one fixed shape: 8-bit pixels in, float32 logits out.
 
-On CUDA the whole computation can be recorded once as a CUDA graph and replayed: one launch instead of hundreds. The
-replay must give the bits of the plain computation, or the graph is not used.
+The whole computation is recorded once and replayed: on CUDA as a CUDA graph, one launch instead of hundreds; on the
+CPU, for small models, as a TorchScript trace, which runs without the interpreter: no time between the operations, and
+other threads can use Python meanwhile. A replay must give the bits of the plain computation, or it is not used.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import os
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
 
@@ -28,7 +29,10 @@ DTYPES: Final[dict[Precision, torch.dtype]] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
-_WARM_UPS: Final = 3  # runs before a recording: libraries allocate and choose in their first ones
+_WARM_UPS: Final = 3  # runs before a recording, or of one: what runs them allocates and chooses in the first ones
+# Of weights. What a trace saves is the same for each operation; beyond this size it is lost in what they compute, while
+# tracing would cost a start as much as several computations.
+_TRACED_WEIGHTS: Final = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,13 @@ class Shape:
     precision: Precision = "fp32"
     channels_last: bool = False
     cuda_graph: bool = True
+
+
+class Recording(Protocol):
+    """A computation that was recorded once."""
+
+    def replay(self, batch: Tensor) -> Tensor:
+        """Logits of a batch of the recorded shape; the next replay may overwrite them."""
 
 
 class Engine:
@@ -54,19 +65,20 @@ class Engine:
         self.side = how.crop
         self._dtype = DTYPES[shape.precision]
         self._format = torch.channels_last if shape.channels_last else torch.contiguous_format
-        self._recording: _Recording | None = None
+        self._recording: Recording | None = None
         try:
             self._model = model.to(device, self._dtype).to(memory_format=self._format)
             self._mean = torch.tensor(how.mean, device=device).view(1, 3, 1, 1)
             self._std = torch.tensor(how.std, device=device).view(1, 3, 1, 1)
         except (RuntimeError, NotImplementedError) as error:
             raise DeviceError(f"The model does not fit on {device}: {first_line(error)}") from error
-        if device.type == "cuda" and shape.cuda_graph:
+        weights = sum(tensor.numel() for tensor in self._model.parameters())
+        if shape.cuda_graph if device.type == "cuda" else weights <= _TRACED_WEIGHTS:
             self._recording = self._record()
 
     @property
     def recorded(self) -> bool:
-        """Whether computations are replays of a CUDA graph."""
+        """Whether computations are replays of a recording."""
         return self._recording is not None
 
     def run(self, pixels: bytearray) -> Tensor:
@@ -78,34 +90,53 @@ class Engine:
         batch = torch.frombuffer(pixels, dtype=torch.uint8).view(self.shape.batch_size, side, side, 3)
         try:
             with torch.inference_mode():
-                logits = self._recording.replay(batch) if self._recording else self._compute(batch.to(self.device))
-                return logits.cpu()
+                return self._logits(batch).cpu()
         except (RuntimeError, NotImplementedError) as error:
             raise DeviceError(f"{self.device} failed while computing: {first_line(error)}") from error
+
+    def _logits(self, batch: Tensor) -> Tensor:
+        return self._recording.replay(batch) if self._recording else self._compute(batch.to(self.device))
 
     def _compute(self, batch: Tensor) -> Tensor:
         images = batch.permute(0, 3, 1, 2).contiguous().float().div_(255).sub_(self._mean).div_(self._std)
         logits: Tensor = self._model(images.to(self._dtype).contiguous(memory_format=self._format))
         return logits.float()
 
-    def _record(self) -> _Recording | None:
+    def _record(self) -> Recording | None:
         side = self.side
         blank = torch.arange(self.shape.batch_size * side * side * 3, device=self.device).remainder(251).byte()
         blank = blank.view(self.shape.batch_size, side, side, 3)
         try:
             with torch.inference_mode():
                 plain = self._compute(blank)
-                recording = _Recording(self, blank)
+                recording = (_Graph if self.device.type == "cuda" else _Trace)(self, blank)
                 if torch.equal(recording.replay(blank).view(torch.int32), plain.view(torch.int32)):
                     return recording
             reason = "its results differ from the plain computation"
-        except RuntimeError as error:
+        except (RuntimeError, AttributeError) as error:  # AttributeError: a PyTorch that has no TorchScript any more
             reason = first_line(error)
-        event(logging.WARNING, "no cuda graph", reason=reason)
+        event(logging.WARNING, "no recording", reason=reason)
         return None
 
 
-class _Recording:
+class _Trace:
+    """A TorchScript trace of one computation; any number of threads may replay it."""
+
+    def __init__(self, engine: Engine, like: Tensor) -> None:
+        with warnings.catch_warnings():
+            # That it is deprecated, in favour of what needs a compiler at every start; and what networks do with
+            # shapes, which are fixed here.
+            warnings.simplefilter("ignore")
+            self._run = torch.jit.trace(engine._compute, (like,), check_trace=False)  # type: ignore[no-untyped-call]
+        for _ in range(_WARM_UPS - 1):
+            self._run(like)
+
+    def replay(self, batch: Tensor) -> Tensor:
+        logits: Tensor = self._run(batch)
+        return logits
+
+
+class _Graph:
     """A CUDA graph of one computation with the buffers that it reads and writes."""
 
     def __init__(self, engine: Engine, like: Tensor) -> None:
@@ -149,6 +180,8 @@ def make_deterministic(threads: int) -> None:
     torch.set_num_threads(threads)
     # The same switch as use_deterministic_algorithms(True), which first imports the compiler: 3.4 s of every start.
     torch.set_deterministic_debug_mode("error")
+    # That would also fill all new memory, in case an operation reads what it did not write; none of ours does.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -5,7 +5,8 @@ uvicorn's fastest parser has none of these; without them a client could hold con
 
 from __future__ import annotations
 
-import uuid
+import random
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -13,14 +14,53 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from inference.answer import canonical_json
 
 if TYPE_CHECKING:
-    from asyncio import TimerHandle, Transport
+    from asyncio import Future, TimerHandle, Transport
 
 MAX_HEAD: Final = 32 << 10  # bytes of request line and header fields
 HEAD_SECONDS: Final = 10.0
 MAX_DROP: Final = 40 << 20  # bytes of a body that are still read after its request was answered
 DROP_SECONDS: Final = 5.0
 
+CLIENT_LEFT: Final = "inference.client_left"
+"""The extension in the scope of a request: a future that is done once its connection is lost."""
+
 _REASONS: Final = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
+
+
+def new_request_id() -> str:
+    """Return 32 hexadecimal digits for a request that came without an id; nothing depends on their being secret."""
+    return f"{random.getrandbits(128):032x}"
+
+
+class _Answer:
+    """The transport of one answer: its head leaves with the first piece of its body, in one packet."""
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            self._transport.write(self._head + data)
+            self._head = b""
+        elif self._head is None and not data.startswith(b"HTTP/1.1 100 "):
+            self._head = data
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send what is held back: the head of an answer that has no body."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -39,11 +79,13 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Start the clock: a client that connects must ask."""
         super().connection_made(transport)
+        self._left: Future[None] = self.loop.create_future()
         self._start_clock(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the clock, and say so to the requests that are inside."""
         self._stop_clock()
+        self._left.set_result(None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -69,7 +111,11 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(431, "head_too_large", f"The head of a request may have {MAX_HEAD} bytes.")
             return
         self._in_body, self._body = True, 0
+        self.scope["extensions"] = {CLIENT_LEFT: self._left}  # type: ignore[dict-item]
         super().on_headers_complete()
+        answer = _Answer(self.transport)
+        self.cycle.transport = answer  # type: ignore[assignment]
+        self.cycle.on_response = partial(self._answered, answer)
 
     def on_body(self, body: bytes) -> None:
         """Hand on the body of a request that was let in."""
@@ -83,6 +129,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stop_clock()
         if not self.transport.is_closing():
             super().on_message_complete()
+
+    def _answered(self, answer: _Answer) -> None:
+        answer.flush()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         """Keep the connection, unless a body is due on it that is hopeless or that the client waits to send."""
@@ -117,7 +167,7 @@ class LimitedProtocol(HttpToolsProtocol):
         body = canonical_json({"error": error, "message": message})
         fields = [
             *self.server_state.default_headers,
-            (b"x-request-id", uuid.uuid4().hex.encode()),
+            (b"x-request-id", new_request_id().encode()),
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),

@@ -20,7 +20,8 @@ def keep_freed_memory() -> bool:
     """Let each decode and computation reuse the pages of the one before; True where the allocator can be told.
 
     By default glibc gives freed memory of this size back to the kernel at once in all threads but the main one, and
-    every image of a few megapixels costs hundreds of page faults. What is kept is at most ``TRIM_THRESHOLD`` bytes.
+    every computation whose intermediate results are megabytes costs thousands of page faults. What is kept is at most
+    ``TRIM_THRESHOLD`` bytes.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -32,6 +32,7 @@ class Metrics:
         self._requests = Counter(
             "inference_http_requests", "HTTP requests answered.", ("path", "status"), registry=self._registry
         )
+        self._answered: dict[tuple[str, str], Counter] = {}  # the counter of each path and status, found once
         self._duration = Histogram(
             "inference_request_duration_seconds",
             "Time from the head of a /predict request to its answer.",
@@ -62,17 +63,22 @@ class Metrics:
         """One request left a stage."""
         self._stages[name].observe(seconds)
 
-    def computed(self, waited: Sequence[float], seconds: float) -> None:
-        """One batch was computed in ``seconds``; ``waited`` has the seconds each image had queued."""
-        self._batch.observe(len(waited))
-        self._images.inc(len(waited))
-        for wait in waited:
-            self._stages["queue"].observe(wait)
+    def computed(self, decoding: Sequence[float], waiting: Sequence[float], seconds: float) -> None:
+        """One batch was computed in ``seconds``; its images had taken these to decode, and waited otherwise."""
+        self._batch.observe(len(decoding))
+        self._images.inc(len(decoding))
+        for decoded, waited in zip(decoding, waiting, strict=True):
+            self._stages["decode"].observe(decoded)
+            self._stages["queue"].observe(waited)
             self._stages["compute"].observe(seconds)
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """One request was answered."""
-        self._requests.labels(path if path in _PATHS else "other", str(status)).inc()
+        key = (path if path in _PATHS else "other", str(status))
+        counter = self._answered.get(key)
+        if counter is None:
+            counter = self._answered[key] = self._requests.labels(*key)
+        counter.inc()
         if path == "/predict":
             self._duration.observe(seconds)
 

@@ -53,6 +53,7 @@ class Predictor:
         self.batch_size = batch_size or DEFAULT_BATCH[self.device.type]
         self.top_k = min(top_k, self.description.card.classes)
         self._how = self.description.card.preprocess()
+        self._row = self._how.crop**2 * 3  # bytes of a prepared image
         make_deterministic(threads)
         shape = replace(form or Shape(1), batch_size=self.batch_size)
         self._engine = Engine(build(checkpoint), self._how, self.device, shape)
@@ -73,6 +74,12 @@ class Predictor:
     def default_lanes(self) -> int:
         """How many computations fit on the device at one time: on the CPU as many as this process has cores for."""
         return max(1, len(os.sched_getaffinity(0)) // torch.get_num_threads()) if self.device.type == "cpu" else 1
+
+    def threads(self, lanes: int) -> int:
+        """How many threads keep the device and this process's cores busy, decoding and computing."""
+        cores = len(os.sched_getaffinity(0))
+        # On CUDA a thread that computes waits for the device most of the time.
+        return max(cores, lanes) if self.device.type == "cpu" else cores + lanes
 
     @property
     def default_wait(self) -> float:
@@ -98,12 +105,18 @@ class Predictor:
             raise DeviceError(
                 f"{self.device} computed values that are not finite: its weights or the device are broken."
             )
-        return [self._answer(row) for row in logits]
+        # A stable sort keeps equal logits in the order of their index; topk does not promise that.
+        order = torch.sort(logits, dim=1, descending=True, stable=True).indices[:, : self.top_k]
+        scores = torch.softmax(logits.double(), dim=1).gather(1, order)
+        rows = zip(order.tolist(), logits.gather(1, order).tolist(), scores.tolist(), strict=True)
+        return [self._answer(*row) for row in rows]
 
     def logits(self, prepared: Sequence[bytes]) -> torch.Tensor:
         """One row of float32 logits for each of 1 to ``batch_size`` prepared images. Raises DeviceError."""
-        whole = self.batch_size * self._how.crop**2 * 3
-        return self._engine.run(bytearray(b"".join(prepared)).ljust(whole, b"\0"))[: len(prepared)]
+        pixels = bytearray(self.batch_size * self._row)
+        for slot, image in enumerate(prepared):
+            pixels[slot * self._row : (slot + 1) * self._row] = image
+        return self._engine.run(pixels)[: len(prepared)]
 
     def facts(self) -> dict[str, Fact]:
         """Return the part of the environment fingerprint that PyTorch knows."""
@@ -121,7 +134,7 @@ class Predictor:
             "threads": torch.get_num_threads(),
             "dtype": str(DTYPES[self._engine.shape.precision]).removeprefix("torch."),
             "memory_format": "channels_last" if self._engine.shape.channels_last else "contiguous",
-            "cuda_graph": self._engine.recorded,
+            "cuda_graph": cuda and self._engine.recorded,
             "batch_size": self.batch_size,
             "deterministic": torch.are_deterministic_algorithms_enabled(),
             "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
@@ -131,13 +144,11 @@ class Predictor:
         """Bytes of GPU memory that PyTorch holds; 0 on the CPU."""
         return torch.cuda.memory_reserved(self.device) if self.device.type == "cuda" else 0
 
-    def _answer(self, logits: torch.Tensor) -> Answer:
-        scores = torch.softmax(logits.double(), dim=0)
-        # A stable sort keeps equal logits in the order of their index; topk does not promise that.
-        order = torch.sort(logits, descending=True, stable=True).indices[: self.top_k].tolist()
+    def _answer(self, order: list[int], logits: list[float], scores: list[float]) -> Answer:
         labels = self.description.labels
         return {
             "predictions": [
-                {"index": i, "label": labels[i], "logit": logits[i].item(), "score": scores[i].item()} for i in order
+                {"index": index, "label": labels[index], "logit": logit, "score": score}
+                for index, logit, score in zip(order, logits, scores, strict=True)
             ]
         }

@@ -67,7 +67,9 @@ def decode(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(*image.size)
-            return ImageOps.exif_transpose(image).convert("RGB")
+            # Both steps would copy every pixel of an image that needs neither, as nearly all do.
+            ImageOps.exif_transpose(image, in_place=True)
+            return image if image.mode == "RGB" else image.convert("RGB")
     except ImageError:
         raise
     except UnidentifiedImageError:

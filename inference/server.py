@@ -107,6 +107,7 @@ class _Loading:
             settings.queue_size,
             lambda error: self._fail(str(error)),
             lanes=lanes,
+            threads=predictor.threads(lanes),
             wait=predictor.default_wait if settings.batch_wait is None else settings.batch_wait,
             observer=self._metrics,
         )

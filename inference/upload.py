@@ -9,12 +9,11 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header  # type: ignore[import-untyped]
+from starlette.requests import ClientDisconnect
 
 from inference.errors import UploadError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from starlette.requests import Request
 
 FIELD: Final = "file"
@@ -32,7 +31,7 @@ async def read_upload(request: Request) -> bytes:
     """
     try:
         async with asyncio.timeout(MAX_SECONDS):
-            return await _read(request, request.stream())
+            return await _read(request)
     except TimeoutError:
         raise UploadError(408, "too_slow", f"The upload took longer than {MAX_SECONDS:.0f} s.") from None
 
@@ -46,7 +45,7 @@ def _too_large() -> UploadError:
     return UploadError(413, "file_too_large", f"The file is larger than {MAX_FILE} bytes.")
 
 
-async def _read(request: Request, chunks: AsyncIterator[bytes]) -> bytes:
+async def _read(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != "multipart/form-data" or not options.get("boundary"):
         raise UploadError(
@@ -62,8 +61,14 @@ async def _read(request: Request, chunks: AsyncIterator[bytes]) -> bytes:
     received = 0
     try:
         with PushMultipartParser(options["boundary"], max_segment_count=MAX_PARTS) as parser:
-            async for chunk in chunks:
-                if not chunk:  # starlette's end of stream
+            more = True
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                chunk: bytes = message.get("body", b"")
+                more = message.get("more_body", False)
+                if not chunk:  # the parser takes it for the end
                     continue
                 received += len(chunk)
                 if received > MAX_BODY:

@@ -12,8 +12,8 @@ POLICY=/usr/sbin/policy-rc.d
 # program:package, the same as in drillctl/lab/ground.py
 LAB_PROGRAMS="systemd-nspawn:systemd-container sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client
 nginx:nginx ip:iproute2 nft:nftables unshare:util-linux nsenter:util-linux"
-# What only the tests use.
-TEST_PROGRAMS="faketime:faketime"
+# What tests need besides: the server of a shared history, which they start by themselves, and a clock that lies.
+TEST_PROGRAMS="pg_ctlcluster:postgresql faketime:faketime"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -94,6 +94,7 @@ install_packages() {
         case $package in
         nginx) switch_off nginx.service ;;
         openssh-server) switch_off ssh.socket ssh.service ;;
+        postgresql) switch_off postgresql.service ;;
         esac
     done
     remove_policy

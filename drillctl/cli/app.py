@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from drillctl.cli import lab, lease, recover, run, schema, status, switch, validate
+from drillctl.cli import history, lab, lease, recover, run, schema, status, switch, validate
 
 app = typer.Typer(
     name="drillctl",
@@ -49,5 +49,6 @@ app.command(name="status", short_help="Both zones, the gateway, and what is not 
 app.command(name="recover", short_help="Put back what a killed drill left.")(recover.recover)
 app.add_typer(lease.app, name="lease", short_help="Who holds the hosts' leases; ending one by hand.")
 app.command(name="validate", short_help="Check inventory and playbooks; touches no host.")(validate.validate)
+app.add_typer(history.app, name="history", short_help="The runs of the past: list, show, trend, export.")
 app.command(name="schema", short_help="JSON Schema of playbooks and inventories, for editors.")(schema.schema)
 app.add_typer(lab.app, name="lab", short_help="Real hosts on this machine, for trying and testing.")

@@ -46,6 +46,10 @@ def run(
     ] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Show the plan and stop; touches no host.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")] = False,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option("--fail-if", metavar="RULE", help="Fail by it, as 'recovery_time > 1.25 * p50(last 10)'."),
+    ] = None,
     variables: VariablesOption = None,
 ) -> None:
     """Drill: break the primary for real, switch, measure, prove, and put everything back."""
@@ -55,7 +59,7 @@ def run(
     overrides = _overrides(override or [], reason)
     consent = Consent(yes=yes, confirm=confirm)
     file = books.find(playbook)
-    book = books.load(file, given(variables))
+    book = books.with_regressions(books.load(file, given(variables)), fail_if or ())
     with estate_of(inventory, lab) as (estate, path, cannot_prove):
         books.check_hosts(file, given(variables), book, estate)
         gates = calendar_gates(estate, book, overrides)
@@ -119,6 +123,8 @@ def drill(
     from drillctl import snapshot
     from drillctl.cli.console import err
     from drillctl.cli.progress import Progress
+    from drillctl.history.keep import keep_run
+    from drillctl.history.regression import read_past
     from drillctl.interrupt import Interrupt
     from drillctl.journal import Journal, new_run, utc_now
     from drillctl.report.model import make_report
@@ -132,9 +138,11 @@ def drill(
     journal.record(
         "run",
         run_id=run_id,
-        inventory=estate.name,
         playbook_file=str(sources.playbook),
         inventory_file=str(sources.inventory),
+        inventory=estate.name,
+        playbook=book.name,
+        environment=estate.environment,
     )
     snapshot.keep_playbook(folder, book)
     last_words = f"`drillctl recover {run_id}` puts everything back."
@@ -153,6 +161,7 @@ def drill(
             )
             one.findings.gates = gates
             one.findings.not_proven += [what for what in cannot_prove if estate.waived(what) is None]
+            one.findings.past = read_past(estate, book.name, book.objectives.regressions, progress.note)
             ending = drills.carry_out(one)
         report = make_report(one, ending, started_at, utc_now(), time.monotonic() - began)
         journal.record("verdict", verdict=report.verdict, exit_code=report.exit_code)
@@ -160,6 +169,7 @@ def drill(
             (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             progress.note(f"report.json could not be written: {error.strerror}")
+        keep_run(report, estate, progress.note)
     finally:
         progress.close()
         journal.close()

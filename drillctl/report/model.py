@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from drillctl import __version__
 from drillctl import gates as all_gates
 from drillctl.compare.equality import digest
-from drillctl.report.objectives import objectives_of, reference
+from drillctl.history.record import metrics_of
+from drillctl.report.objectives import lost_requests, objectives_of, reference
 from drillctl.traffic.outage import Counts, NoOutage, NotRecovered, Outage, Parts, count, measure_outage, split
 from drillctl.verdict import EXIT_CODES, MEANING, Objective, Verdict, judge
 
@@ -31,7 +32,8 @@ class Recovery(Document):
     """The outage and its parts, in seconds; None: not measured, or there was none.
 
     detection + switch + answer = outage: from the first failed request until the failures were noticed, until the new
-    config was in place and reloaded, until the first sustained good request.
+    config was in place and reloaded, until the first sustained good request. `lost_requests`: failed from the fault
+    until the restore began.
     """
 
     rto_seconds: float | None
@@ -40,6 +42,7 @@ class Recovery(Document):
     detection_seconds: float | None = None
     switch_seconds: float | None = None
     answer_seconds: float | None = None
+    lost_requests: int | None = None
     said: str = "not measured"
 
 
@@ -166,7 +169,10 @@ def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, sec
     wrong = _wrong_answers(run)
     during_restore = _restore_failures(run)
     judged = not (ending.refused or ending.aborted)
-    objectives = objectives_of(run, measured, wrong, during_restore) if judged else ()
+    recovery, traffic, restore = _recovery(run, measured), _traffic(run, counts, wrong), _restore(run, during_restore)
+    parts = {"recovery": recovery.model_dump(), "traffic": traffic.model_dump(), "restore": restore.model_dump()}
+    metrics = metrics_of({**parts, "seconds": seconds})
+    objectives = objectives_of(run, measured, wrong, during_restore, metrics) if judged else ()
     if judged and ending.error is not None and ending.error.exit_code != 3:
         objectives = (Objective("steps", "every step succeeds", str(ending.error), met=False), *objectives)
     verdict = judge(
@@ -191,11 +197,11 @@ def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, sec
         started_at=started_at,
         finished_at=finished_at,
         seconds=round(seconds, 3),
-        recovery=_recovery(run, measured),
-        traffic=_traffic(run, counts, wrong),
+        recovery=recovery,
+        traffic=traffic,
         equality=_equality(run, run.findings.standby_serving or run.findings.standby_before),
         model=_model(run),
-        restore=_restore(run, during_restore),
+        restore=restore,
         gates=[_gate(gate) for gate in (*run.findings.gates, *all_gates.of_steps(run.playbook, run.records))],
         objectives=[ObjectiveResult(name=o.name, rule=o.rule, measured=o.measured, met=o.met) for o in objectives],
         not_proven=run.findings.not_proven,
@@ -248,6 +254,7 @@ def _parts(run: Run, outage: Outage) -> Parts:
 
 def _recovery(run: Run, measured: Outage | NoOutage | NotRecovered | None) -> Recovery:
     rto = run.playbook.objectives.rto_seconds
+    lost = None if measured is None else lost_requests(run)
     if isinstance(measured, Outage):
         parts = _parts(run, measured)
         return Recovery(
@@ -257,6 +264,7 @@ def _recovery(run: Run, measured: Outage | NoOutage | NotRecovered | None) -> Re
             detection_seconds=_rounded(parts.detection),
             switch_seconds=_rounded(parts.switch),
             answer_seconds=_rounded(parts.answer),
+            lost_requests=lost,
             said=f"{measured.seconds:.2f} s ± {measured.uncertainty:.2f} s, {measured.lost} requests lost",
         )
     if isinstance(measured, NoOutage):
@@ -264,10 +272,11 @@ def _recovery(run: Run, measured: Outage | NoOutage | NotRecovered | None) -> Re
             rto_seconds=rto,
             outage_seconds=0.0,
             uncertainty_seconds=_rounded(measured.uncertainty),
+            lost_requests=lost,
             said="no request was lost",
         )
     if isinstance(measured, NotRecovered):
-        return Recovery(rto_seconds=rto, said=f"not recovered: {measured.reason}")
+        return Recovery(rto_seconds=rto, lost_requests=lost, said=f"not recovered: {measured.reason}")
     return Recovery(rto_seconds=rto)
 
 

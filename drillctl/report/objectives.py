@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drillctl.faults import Fault
+from drillctl.history import regression
 from drillctl.language import DetectStep, VerifyStep
 from drillctl.steps.detect import rule_of
 from drillctl.traffic.detection import Rule, false_alarms
@@ -12,16 +13,23 @@ from drillctl.traffic.outage import NoOutage, NotRecovered, Outage, count
 from drillctl.verdict import Objective
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from drillctl.compare.equality import Equality
     from drillctl.run import Fallback, Run
 
 
 def objectives_of(
-    run: Run, measured: Outage | NoOutage | NotRecovered | None, wrong: int | None, during_restore: int | None
+    run: Run,
+    measured: Outage | NoOutage | NotRecovered | None,
+    wrong: int | None,
+    during_restore: int | None,
+    metrics: Mapping[str, float | None],
 ) -> tuple[Objective, ...]:
     """Return every objective; `met` is None where it could not be measured.
 
-    `wrong` counts good answers with other content than the baseline's, `during_restore` failed requests.
+    `wrong` counts good answers with other content than the baseline's, `during_restore` failed requests; `metrics` are
+    the run's figures by the names that regressions use.
     """
     wanted = run.playbook.objectives
     found: list[Objective] = []
@@ -38,6 +46,7 @@ def objectives_of(
     if wanted.restore_failed_requests is not None:
         found.append(_restore(during_restore, wanted.restore_failed_requests))
     found.append(_kept(run) if run.keep else _config(run.findings.config_identical))
+    found += regression.objectives(wanted.regressions, metrics, run.findings.past)
     return tuple(found)
 
 
@@ -66,12 +75,19 @@ def _recovery(rto: float, measured: Outage | NoOutage | NotRecovered | None) -> 
     return Objective("recovery time", rule, "not measured", met=None)
 
 
-def _lost(run: Run, allowed: int) -> Objective:
+def lost_requests(run: Run) -> int | None:
+    """Count the requests that failed from the fault until the restore; None where that was not measured."""
     began, until = reference(run), run.moments.outage_until or run.moments.restore_began
     if began is None or until is None or not run.findings.probes:
-        return Objective("lost requests", f"≤ {allowed}", "not measured", met=None)
+        return None
     # What was in flight when the fault struck belongs to it, hence by the end and not by the beginning.
-    lost = count([probe for probe in run.findings.probes if probe.done >= began], until=until).failed
+    return count([probe for probe in run.findings.probes if probe.done >= began], until=until).failed
+
+
+def _lost(run: Run, allowed: int) -> Objective:
+    lost = lost_requests(run)
+    if lost is None:
+        return Objective("lost requests", f"≤ {allowed}", "not measured", met=None)
     return Objective("lost requests", f"≤ {allowed}", str(lost), met=lost <= allowed)
 
 

@@ -29,8 +29,8 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
         "ssh:\n",
         "shh:\n",
         [
-            "31:1: unknown key `shh`; did you mean `ssh`? Allowed here: environment, gates, gateway, name, service, "
-            "ssh, waivers, zones"
+            "31:1: unknown key `shh`; did you mean `ssh`? Allowed here: environment, gates, gateway, history, name, "
+            "service, ssh, waivers, zones"
         ],
     ),
     (

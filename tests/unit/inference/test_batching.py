@@ -2,21 +2,23 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
 from inference.batching import BatchWorker
-from inference.errors import DeviceError, QueueFullError
+from inference.errors import DeviceError, ImageError, QueueFullError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
 
     from inference.answer import Answer
 
 
 class Gated:
-    """A computer that answers when the test lets it, and remembers its batches."""
+    """A computer that answers when the test lets it, and remembers its batches. Preparing doubles the bytes."""
 
     batch_size = 3
 
@@ -25,6 +27,13 @@ class Gated:
         self.entered = threading.Semaphore(0)
         self.let = threading.Semaphore(0)
         self.error: Exception | None = None
+        self.decoded = 0
+
+    def prepare(self, data: bytes) -> bytes:
+        self.decoded += 1
+        if data == b"junk":
+            raise ImageError(400, "unreadable_image", "junk")
+        return data * 2
 
     def compute(self, prepared: Sequence[bytes]) -> list[Answer]:
         self.batches.append(list(prepared))
@@ -47,7 +56,7 @@ def failures() -> list[DeviceError]:
 
 @pytest.fixture
 def worker(gated: Gated, failures: list[DeviceError]) -> Iterator[BatchWorker]:
-    worker = BatchWorker(gated, 4, failures.append)
+    worker = BatchWorker(gated, 4, failures.append, wait=20)
     yield worker
     gated.let.release(100)
     worker.close()
@@ -58,8 +67,8 @@ def test_what_waits_is_computed_together_up_to_the_batch_size(gated: Gated, work
     assert gated.entered.acquire(timeout=10)
     rest = [worker.submit(item) for item in (b"22", b"333", b"4444", b"55555")]
     gated.let.release(3)
-    assert [future.result(10)["predictions"][0]["index"] for future in (first, *rest)] == [1, 2, 3, 4, 5]
-    assert gated.batches == [[b"1"], [b"22", b"333", b"4444"], [b"55555"]]
+    assert [future.result(10)["predictions"][0]["index"] for future in (first, *rest)] == [2, 4, 6, 8, 10]
+    assert gated.batches == [[b"11"], [b"2222", b"333333", b"44444444"], [b"5555555555"]]
 
 
 def test_a_full_queue_refuses_at_once_and_accepts_again_later(gated: Gated, worker: BatchWorker) -> None:
@@ -81,7 +90,33 @@ def test_a_cancelled_image_is_not_computed(gated: Gated, worker: BatchWorker) ->
     gated.let.release(2)
     assert first.result(10)
     assert kept.result(10)
-    assert gated.batches == [[b"1"], [b"kept"]]
+    assert gated.batches == [[b"11"], [b"keptkept"]]
+
+
+def test_an_image_that_is_cancelled_after_it_was_decoded_is_not_computed(gated: Gated) -> None:
+    worker = BatchWorker(gated, 4, lambda _: None, lanes=1, threads=2, wait=20)
+    first = worker.submit(b"1")
+    assert gated.entered.acquire(timeout=10)
+    gone, kept = worker.submit(b"gone"), worker.submit(b"kept")
+    while gated.decoded < 3:
+        time.sleep(0.001)
+    assert gone.cancel()
+    gated.let.release(2)
+    assert first.result(10)
+    assert kept.result(10)
+    worker.close()
+    assert gated.batches == [[b"11"], [b"keptkept"]]
+
+
+def test_an_image_that_cannot_be_decoded_fails_alone(gated: Gated, worker: BatchWorker) -> None:
+    first = worker.submit(b"1")
+    assert gated.entered.acquire(timeout=10)
+    good, bad, last = worker.submit(b"2"), worker.submit(b"junk"), worker.submit(b"3")
+    gated.let.release(2)
+    assert all(future.result(10) for future in (first, good, last))
+    with pytest.raises(ImageError, match="junk"):
+        bad.result(10)
+    assert gated.batches == [[b"11"], [b"22", b"33"]]
 
 
 def test_a_device_error_reaches_the_request_and_the_server(
@@ -105,56 +140,101 @@ def test_any_other_error_stays_with_its_request(gated: Gated, worker: BatchWorke
 
 
 def test_closing_finishes_what_is_queued(gated: Gated) -> None:
-    worker = BatchWorker(gated, 10, lambda _: None)
+    worker = BatchWorker(gated, 10, lambda _: None, lanes=2, threads=3, wait=20)
     futures = [worker.submit(b"1") for _ in range(8)]
     gated.let.release(100)
-    worker.close()
+    assert worker.close(10)
     assert all(future.done() for future in futures)
+    with pytest.raises(QueueFullError):
+        worker.submit(b"1")
+
+
+@pytest.mark.parametrize(("lanes", "threads"), [(1, 1), (1, 3), (2, 2), (3, 5)])
+def test_every_image_is_answered_once_however_many_threads_there_are(lanes: int, threads: int) -> None:
+    """Submitted by several threads at one time, with pauses, so that threads fall asleep and wake all the time."""
+    computer = Slow()
+    worker = BatchWorker(computer, 1000, lambda _: None, lanes=lanes, threads=threads, wait=0.001)
+
+    def client(number: int) -> list[Future[Answer]]:
+        futures = []
+        for turn in range(50):
+            futures.append(worker.submit(b"%d-%d" % (number, turn)))
+            if turn % 7 == number:
+                futures[-1].result(10)
+        return futures
+
+    with ThreadPoolExecutor(4) as clients:
+        futures = [future for ofs in clients.map(client, range(4)) for future in ofs]
+    assert all(future.result(10) for future in futures)
+    assert worker.close(10)
+    computed = [item for batch in computer.batches for item in batch]
+    assert sorted(computed) == sorted(b"%d-%d" % (number, turn) for number in range(4) for turn in range(50))
+    assert max(map(len, computer.batches)) <= computer.batch_size
 
 
 class Slow:
-    """A computer whose batches of up to four are remembered; computing takes no time."""
+    """A computer whose batches of up to four are remembered; only images of b"slow…" wait, to be decoded."""
 
     batch_size = 4
 
     def __init__(self) -> None:
         self.batches: list[list[bytes]] = []
+        self.let = threading.Semaphore(0)
+
+    def prepare(self, data: bytes) -> bytes:
+        if data.startswith(b"slow"):
+            assert self.let.acquire(timeout=10)
+        return data
 
     def compute(self, prepared: Sequence[bytes]) -> list[Answer]:
         self.batches.append(list(prepared))
-        return [{"predictions": []} for _ in prepared]
+        return [{"predictions": [{"index": 0, "label": "", "logit": 0.0, "score": 0.0}]} for _ in prepared]
 
 
 def test_a_batch_waits_for_images_on_their_way_but_not_for_others() -> None:
     computer = Slow()
-    worker = BatchWorker(computer, 10, lambda _: None, wait=20)
+    worker = BatchWorker(computer, 10, lambda _: None, threads=2, wait=20)
     worker.submit(b"alone").result(10)
-    with worker.expecting(), worker.expecting():
-        first = worker.submit(b"first")
-        time.sleep(0.05)
-        assert not first.done()
-        second = worker.submit(b"second")
-    for future in (first, second):
+    slow = worker.submit(b"slow")
+    time.sleep(0.05)
+    first = worker.submit(b"first")
+    time.sleep(0.05)
+    assert not first.done()
+    computer.let.release()
+    for future in (first, slow):
         future.result(10)
     worker.close()
-    assert computer.batches == [[b"alone"], [b"first", b"second"]]
+    assert computer.batches == [[b"alone"], [b"first", b"slow"]]
 
 
 def test_a_batch_that_is_full_does_not_wait() -> None:
     computer = Slow()
-    worker = BatchWorker(computer, 10, lambda _: None, wait=20)
-    with worker.expecting():
-        futures = [worker.submit(b"x") for _ in range(4)]
-        assert [future.result(10) for future in futures]
+    worker = BatchWorker(computer, 10, lambda _: None, threads=2, wait=20)
+    slow = worker.submit(b"slow")
+    futures = [worker.submit(b"x") for _ in range(4)]
+    assert all(future.result(10) for future in futures)
+    assert not slow.done()
+    computer.let.release()
+    assert slow.result(10)
     worker.close()
 
 
-def test_waiting_for_a_fuller_batch_ends_at_the_deadline() -> None:
-    worker = BatchWorker(Slow(), 10, lambda _: None, wait=0.05)
-    with worker.expecting():
-        started = time.monotonic()
-        assert worker.submit(b"x").result(10)
-        assert 0.04 < time.monotonic() - started < 5
+@pytest.mark.parametrize("threads", [2, 3])
+def test_waiting_for_a_fuller_batch_ends_at_the_deadline(threads: int) -> None:
+    """Also where the thread that waits is called away, to decode another image."""
+    computer = Slow()
+    worker = BatchWorker(computer, 10, lambda _: None, threads=threads, wait=0.05)
+    slow = [worker.submit(b"slow")]
+    started = time.monotonic()
+    first = worker.submit(b"x")
+    if threads > 2:
+        time.sleep(0.01)
+        slow.append(worker.submit(b"slow too"))
+    assert first.result(10)
+    assert 0.04 < time.monotonic() - started < 5
+    assert not any(future.done() for future in slow)
+    computer.let.release(2)
+    assert all(future.result(10) for future in slow)
     worker.close()
 
 
@@ -184,13 +264,16 @@ def test_a_computation_that_hangs_is_seen_and_not_waited_for_at_the_end(gated: G
 
 def test_the_observer_hears_of_each_batch(gated: Gated) -> None:
     class Ear:
-        heard: ClassVar[list[tuple[int, bool]]] = []
+        heard: ClassVar[list[tuple[int, int, bool]]] = []
 
-        def computed(self, waited: Sequence[float], seconds: float) -> None:
-            self.heard.append((len(waited), seconds >= 0))
+        def computed(self, decoding: Sequence[float], waiting: Sequence[float], seconds: float) -> None:
+            self.heard.append((len(decoding), len(waiting), min(*decoding, *waiting, seconds) >= 0))
 
-    worker = BatchWorker(gated, 10, lambda _: None, observer=Ear())
+    worker = BatchWorker(gated, 10, lambda _: None, observer=Ear(), wait=20)
+    first = worker.submit(b"1")
+    assert gated.entered.acquire(timeout=10)
+    futures = [first, *(worker.submit(item) for item in (b"2", b"junk", b"3"))]
     gated.let.release(2)
-    worker.submit(b"1").result(10)
     worker.close()
-    assert Ear.heard == [(1, True)]
+    assert all(future.done() for future in futures)
+    assert Ear.heard == [(1, 1, True), (2, 2, True)]

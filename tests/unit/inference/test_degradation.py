@@ -36,13 +36,13 @@ predictor.Predictor.compute = slow
 """
 FAILING = """
 import inference.engine as engine, inference.app as app
-original, calls = engine.Engine._compute, []
+original, calls = engine.Engine._logits, []
 def failing(self, batch):
     calls.append(1)
     if len(calls) > 40:
         raise RuntimeError("CUDA error: an illegal memory access was encountered\\nnative stack")
     return original(self, batch)
-engine.Engine._compute = failing
+engine.Engine._logits = failing
 """
 HANGING = """
 import threading, inference.predictor as predictor, inference.app as app

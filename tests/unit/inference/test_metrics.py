@@ -34,11 +34,12 @@ def test_requests_are_counted_by_path_and_status_and_unknown_paths_as_one() -> N
 
 def test_a_batch_counts_its_images_and_their_time_in_queue_and_computation() -> None:
     metrics = Metrics()
-    metrics.computed([0.001, 0.002, 0.003], 0.5)
+    metrics.computed([0.01, 0.02, 0.03], [0.001, 0.002, 0.003], 0.5)
     seen = samples(metrics.page().decode())
     assert (seen["inference_images_total"], seen["inference_batch_images_sum"]) == (3, 3)
     assert seen["inference_stage_duration_seconds_sum stage=compute"] == 1.5
     assert abs(seen["inference_stage_duration_seconds_sum stage=queue"] - 0.006) < 1e-9
+    assert abs(seen["inference_stage_duration_seconds_sum stage=decode"] - 0.06) < 1e-9
 
 
 def test_gauges_are_read_when_asked() -> None:

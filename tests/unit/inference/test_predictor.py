@@ -143,7 +143,7 @@ def test_a_failing_device_is_told_apart_from_a_bad_image(checkpoint: Checkpoint,
     def fail(*_: object) -> None:
         raise RuntimeError("CUDA error: device-side assert triggered\nlong native trace")
 
-    predictor._engine._model.forward = fail  # type: ignore[assignment]
+    predictor._engine._logits = fail  # type: ignore[method-assign]
     with pytest.raises(DeviceError) as raised:
         predictor.predict_image(golden[0])
     assert "device-side assert" in str(raised.value)

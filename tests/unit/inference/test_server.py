@@ -73,6 +73,43 @@ def test_unknown_paths_and_methods_are_refused_as_json(server: ServerProcess) ->
         assert_identified(response)
 
 
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+def test_a_head_request_gets_the_head_of_the_answer(server: ServerProcess, connection: str) -> None:
+    response = httpx.head(f"{server.url}/health", headers={"Connection": connection})
+    assert (response.status_code, response.content) == (200, b"")
+    assert int(response.headers["content-length"]) > 0
+    assert_identified(response)
+
+
+def test_a_client_that_asks_before_it_sends_is_told_to_go_on(server: ServerProcess) -> None:
+    headers, body = form((FILE, GOOD))
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.settimeout(20)
+        client.sendall(_head({**headers, "Expect": "100-continue"}, len(body)))
+        assert client.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(body)
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b'"predictions"' in answer
+
+
+def test_an_answer_leaves_in_one_packet_and_requests_in_a_row_are_answered_in_theirs(server: ServerProcess) -> None:
+    headers, body = form((FILE, GOOD))
+    head = _head({**headers, "Connection": "keep-alive"}, len(body))
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.settimeout(20)
+        client.sendall(head + body)
+        whole = client.recv(65536)
+        assert whole.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert whole.endswith(b"}")
+        ids = [b"first", b"second", b"third"]
+        client.sendall(b"".join(head.replace(b"Host: x", b"Host: x\r\nX-Request-Id: " + name) + body for name in ids))
+        received = b""
+        while received.count(b'"predictions"') < len(ids) or not received.endswith(b"}"):
+            received += client.recv(65536)
+    assert re.findall(rb"x-request-id: (\w+)", received) == ids
+
+
 def test_other_small_fields_beside_the_file_do_no_harm(server: ServerProcess) -> None:
     headers, body = form((OTHER, b"1"), (FILE, GOOD), (OTHER, b"2"))
     assert httpx.post(f"{server.url}/predict", headers=headers, content=body).status_code == 200

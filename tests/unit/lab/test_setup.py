@@ -186,3 +186,15 @@ def test_without_root_the_command_to_type_is_named_and_setup_goes_on(machine: Pa
         "setup: the lab wants packages that only root can install: "
         "sudo apt-get install -y --no-install-recommends nginx\n",
     )
+
+
+def test_the_server_of_a_shared_history_is_installed_and_neither_started_nor_enabled(machine: Path) -> None:
+    def of_postgresql(script: str) -> str:
+        return script.replace("/usr/sbin/nginx", "/usr/bin/pg_ctlcluster").replace("nginx.", "postgresql.")
+
+    (machine / "apt-get").write_text(of_postgresql(FAKE_APT).replace("policy-rc.d nginx", "policy-rc.d postgresql"))
+    done = in_overlay(machine, of_postgresql(WITHOUT_NGINX) + SETUP + of_postgresql(AFTER))
+    assert done.returncode == 0, done.stderr
+    assert "install --no-install-recommends postgresql\n" in (machine / "apt.log").read_text()
+    assert not (machine / "started").exists()
+    assert done.stdout == ""
