@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Picture = dict[str, str]
 """What was seen, by what it is: a file, a process, a unit, a mount, an address or a filter."""
 
-_GROWS = ("var/log/", "var/lib/systemd/timers/", "srv/model")
-"""Where files change by themselves, or are the lab's own."""
+_GROWS = ("var/log/", "var/lib/systemd/", "srv/model")
+"""Where files change by themselves, also at a reboot, or are the lab's own."""
 
 _OF_SYSTEMD = re.compile(r"run/(?!systemd/(system|transient)(/|$))(systemd|host|log|dbus|user|lock|credentials)/.+")
 """What systemd keeps in /run for itself; drop-ins and transient units are looked at."""
@@ -120,7 +120,12 @@ class Machine:
                 if shown.startswith(_GROWS) or _OF_SYSTEMD.fullmatch(shown):
                     continue
                 try:
-                    yield f"file /{shown}", _about(path, hashed and "/drillctl/" not in shown)
+                    about = _about(path, hashed and "/drillctl/" not in shown and not shown.endswith(".pid"))
+                    # A folder of the machine below that was only opened for writing is nothing new.
+                    below_it = Path("/", shown)
+                    if root == self.upper and path.is_dir() and below_it.is_dir() and about == _about(below_it, False):
+                        continue
+                    yield f"file /{shown}", about
                 except FileNotFoundError:
                     continue
 
