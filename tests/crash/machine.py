@@ -28,7 +28,7 @@ Picture = dict[str, str]
 _GROWS = ("var/log/", "var/lib/systemd/", "srv/model")
 """Where files change by themselves, also at a reboot, or are the lab's own."""
 
-_OF_SYSTEMD = re.compile(r"run/(?!systemd/(system|transient)(/|$))(systemd|host|log|dbus|user|lock|credentials)/.+")
+_OF_SYSTEMD = re.compile(r"run/(?!systemd/(system|transient)/)(systemd|host|log|dbus|user|lock|credentials)/.+")
 """What systemd keeps in /run for itself; drop-ins and transient units are looked at."""
 
 _RANDOM = re.compile(r"systemd-private-[0-9a-f]+-(.+?)-\w{6}")
