@@ -1,6 +1,7 @@
 # The two commands that matter: `make drill` shows a drill on real hosts, `make test` runs every check.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests drill test lint bench-failover bench-faults bench-inference bench-report bench-history bench-watch clean
+.PHONY: help setup setup-tests drill test lint crash-matrix soak clean
+.PHONY: bench-failover bench-faults bench-guards bench-inference bench-report bench-history bench-watch
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,8 +23,17 @@ lint: setup  ## Style and types
 test: setup-tests lint  ## Style, types and all tests
 	.venv/bin/pytest
 
+crash-matrix: setup  ## Kill drillctl everywhere, disturb all else, see that service comes back; POINTS=… for a part
+	@.venv/bin/python -m tests.crash.matrix $(POINTS)
+
+soak: setup  ## Fifty drills in a row: right verdicts, nothing grows
+	@.venv/bin/python -m tests.crash.soak
+
 bench-failover: setup  ## Measure the outage beside the runbook as a shell script
 	@.venv/bin/python benchmarks/failover.py
+
+bench-guards: setup  ## Measure what the guards cost the switch, in pairs
+	@.venv/bin/python -m benchmarks.guards
 
 bench-faults: setup  ## Measure each fault by each kind of gateway
 	@.venv/bin/python -m benchmarks.faults

@@ -492,14 +492,23 @@ def contradictions(inventory: Inventory) -> list[tuple[yamlfile.Location, str]]:
             found.append((("notify", number), f"`{channel.name}` needs either `environment` or `file`"))
         if channel.name in {other.name for other in inventory.notify[:number]}:
             found.append((("notify", number, "name"), f"channel `{channel.name}` is named twice"))
-    if not urlsplit(inventory.gateway.url).hostname:
-        found.append((("gateway", "url"), "the URL names no host"))
+    if not _names_a_host(inventory.gateway.url):
+        found.append((("gateway", "url"), "the URL names no host, or no port that there is"))
     gateway = inventory.gateway
     if isinstance(gateway, NginxFlag) and gateway.standby == gateway.upstream:
         found.append(
             (("gateway", "standby"), f"`{gateway.standby}` is the primary's upstream; the standby needs its own")
         )
     return found + _impossible_gates(inventory.gates)
+
+
+def _names_a_host(url: str) -> bool:
+    """Tell whether a URL names a host; one such as `http://[` cannot even be taken apart."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _impossible_gates(gates: GatePlan) -> list[tuple[yamlfile.Location, str]]:

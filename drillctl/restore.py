@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from drillctl import snapshot
 from drillctl.errors import DrillctlError, GatewayError, HostError
+from drillctl.guard import orders
 from drillctl.language import FailbackStep, HealStep, ObserveStep, VerifyStep
 from drillctl.steps import custom, heal, start, verify
 from drillctl.steps.switch import wait_for_zone
@@ -222,6 +223,9 @@ def _undo(run: Run, undo: Undo, *, stop_started: bool) -> None:
     if undo.kind == "gateway.discard":
         if run.staged is not None and run.gateway is not None:
             run.gateway.discard(run.staged)
+        elif run.guards is not None:
+            # Killed or failed while it was staged: where the files lie, only the guard knows.
+            run.guards.undo_held(undo.kind, orders.hosts_of(run.inventory, undo))
         run.undone(undo)
     elif undo.kind == "service.stop":
         if stop_started:

@@ -305,6 +305,16 @@ class Run:
         if self.section != "restore":
             self.interrupt.ask(why)
 
+    def lost(self, host: str, why: str, answers: bool) -> None:
+        """Hear from a heartbeat that a guard is lost: the drill stops.
+
+        A host that does not answer is given up, because a step that waits for it would keep the others from being
+        restored, and their guards believe that all is well.
+        """
+        self.stop(why)
+        if self.section != "restore" and not answers and self.fleet is not None:
+            self.fleet.hang_up(host)
+
     def wait_until(self, condition: Callable[[], bool], timeout: float, every: float = 0.1) -> bool:
         """Ask again and again until it is true; tell whether it was within `timeout` seconds.
 

@@ -92,7 +92,7 @@ def survey(inventory: Inventory, fleet: Fleet, host: Host, *, hash_model: bool =
 def ask(inventory: Inventory, fleet: Fleet, host: Host, path: str, timeout: float = 5.0) -> http.Reply:
     """GET a path of a host's server the way the gateway would: from a gateway host, at its upstream address.
 
-    Without a connected gateway host the server is asked from its own host. Raises Unreachable or HostError.
+    Without a gateway host that answers, the server is asked from its own host. Raises Unreachable or HostError.
     """
     transport, address, port = way_to(inventory, fleet, host)
     return http.request(transport, address, port, path, timeout=timeout)
@@ -103,7 +103,8 @@ def way_to(inventory: Inventory, fleet: Fleet, host: Host) -> tuple[Transport, s
     address, _, port = inventory.upstream(host).rpartition(":")
     if not address or not port.isdigit():
         address, port = inventory.upstream(host), str(inventory.port(host))
-    gateway = next((fleet.transports[g.name] for g in inventory.gateway.hosts if g.name in fleet.transports), None)
+    answering = fleet.transports.keys() - fleet.lost
+    gateway = next((fleet.transports[g.name] for g in inventory.gateway.hosts if g.name in answering), None)
     return gateway or fleet[host], address.strip("[]"), int(port)
 
 

@@ -212,8 +212,9 @@ def _sentence(error: ErrorDetails, model: type[BaseModel], location: str) -> str
     for theirs, ours in (("Input should", "must"), ("String should", "must"), ("valid string", "string (in quotes)")):
         message = message.replace(theirs, ours)
     found = error["input"]
-    # The values of an environment may be secret.
-    if not isinstance(found, (str, int, float, bool)) or "environment" in error["loc"][:-1] or len(repr(found)) > 60:
+    # The values of an environment may be secret, and so may what stands before an @.
+    secret = "environment" in error["loc"][:-1] or "@" in str(found)
+    if secret or not isinstance(found, (str, int, float, bool)) or len(repr(found)) > 60:
         return f"`{location}` {message}"
     return f"`{location}` {message}, not {found!r}"
 

@@ -16,7 +16,8 @@ nginx:nginx haproxy:haproxy ip:iproute2 nft:nftables unshare:util-linux nsenter:
 # program or file:package, of which PostgreSQL is started by the tests themselves; Ubuntu has Chromium as a snap only,
 # which `apt-get install chromium` does not bring
 TEST_PROGRAMS="pg_ctlcluster:postgresql chromium:chromium chromedriver:chromium-driver pdftotext:poppler-utils
-crontab:cron busybox:busybox /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc:fonts-noto-cjk"
+crontab:cron busybox:busybox faketime:faketime
+/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc:fonts-noto-cjk"
 
 tests=
 wants=" wants"

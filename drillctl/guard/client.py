@@ -1,4 +1,4 @@
-"""The guard of one host, as drillctl speaks to it: install, acquire, register, strike, renew, undo, release."""
+"""The guard of one host, as drillctl speaks to it: acquire, register, strike, renew, undo, release."""
 
 from __future__ import annotations
 
@@ -17,21 +17,29 @@ TIMEOUT = 30.0
 
 _HELD, _STALE, _OUTSTANDING = 75, 76, 77
 
-_INSTALL = """
+_TAKE = """
 set -eu
 umask 077
+# From here on it goes to its end, also when nobody listens any more: a guard without a lease would stay for ever.
+trap '' HUP PIPE
 if [ "$(id -u)" = 0 ]; then folder=/var/lib/drillctl/$1; else folder=$HOME/.drillctl/$1; fi
 mkdir -p -- "$folder"
 new=$folder/.guard.$$
 trap 'rm -f -- "$new"' EXIT
-cat > "$new"
+# Byte by byte, so that what comes behind the program is left to it.
+dd bs=1 count="$3" > "$new" 2>/dev/null
 sum=$(sha256sum < "$new")
 [ "${sum%% *}" = "$2" ] || { echo "the guard did not arrive whole" >&2; exit 1; }
 if cmp -s -- "$new" "$folder/guard.sh"; then :; else
     sync -- "$new" 2>/dev/null || sync
     mv -f -- "$new" "$folder/guard.sh"
 fi
-printf '%s\\n' "$folder"
+shift 3
+code=0
+sh "$folder/guard.sh" "$folder" acquire "$@" || code=$?
+[ "$code" = 0 ] || [ -e "$folder/lease" ] || rm -f -- "$folder/guard.sh"
+printf 'folder %s\\n' "$folder" || true
+exit "$code"
 """
 
 _SHOW = """
@@ -89,37 +97,24 @@ class GuardClient:
         self._folder = ""
         self.lease: Lease | None = None
 
-    def install(self) -> str:
-        """Put the program on the host, unless exactly it is there; return the guard's folder.
-
-        Raises CommandFailed with what was there untouched. Where an administrator installed it, `acquire` does it.
-        """
-        if self._by_entry:
-            self._folder = f"/var/lib/drillctl/{self.host}"
-            return self._folder
-        content = program()
-        digest = hashlib.sha256(content).hexdigest()
-        self._folder = self._transport.script(
-            "installing the guard", _INSTALL, self.host, digest, stdin=content, privileged=True
-        ).text
-        return self._folder
-
     def acquire(self, run: str, owner: str, ttl: int, memory: bytes = b"") -> Lease:
         """Take the lease for a run, with an epoch higher than any before; `ttl` is in seconds.
 
-        `memory` is how the service is started again where no supervisor does it; the guard keeps it in memory only.
-        Raises Held when another run holds it, or left something undone.
+        The program is put on the host by the same command, unless exactly it is there, so that there is no moment at
+        which a guard without a lease could be left behind. `memory` is how the service is started again where no
+        supervisor does it; the guard keeps it in memory only. Raises Held when another run holds the lease, or left
+        something undone, and CommandFailed when the host does not take the program.
         """
-        folder = self._folder or self.install()
-        done = self._say("acquire", run, owner, str(ttl), stdin=memory)
+        done = self._take(run, owner, ttl, memory)
         if self._gone(done):
             # A guard that has just finished removes itself.
-            folder = self.install()
-            done = self._say("acquire", run, owner, str(ttl), stdin=memory)
+            done = self._take(run, owner, ttl, memory)
+        text, told, folder = done.text.rpartition("\nfolder ")
         if done.exit_code == _HELD:
-            raise Held(parse(self.host, done.text))
+            raise Held(parse(self.host, text if told else done.text))
         self._check(done, "acquire")
-        self.lease = Lease(self.host, folder, int(done.text.removeprefix("epoch ")), ttl)
+        self._folder = folder if told else self._folder
+        self.lease = Lease(self.host, self._folder, int((text if told else done.text).removeprefix("epoch ")), ttl)
         return self.lease
 
     def register(self, order: Order) -> None:
@@ -167,7 +162,7 @@ class GuardClient:
     def show(self) -> Holding:
         """Return what the guard holds; a host without a guard holds nothing."""
         if self._by_entry:
-            self.install()
+            self._folder = f"/var/lib/drillctl/{self.host}"
             done = self._say("show")
             self._check(done, "show")
             return parse(self.host, done.text)
@@ -181,6 +176,16 @@ class GuardClient:
         """Tell whether the guard is spoken to by a program that an administrator installed."""
         installed = self._transport.installed
         return installed is not None and installed.as_root
+
+    def _take(self, run: str, owner: str, ttl: int, memory: bytes) -> Completed:
+        if self._by_entry:
+            self._folder = f"/var/lib/drillctl/{self.host}"
+            return self._say("acquire", run, owner, str(ttl), stdin=memory)
+        content = program()
+        words = (self.host, hashlib.sha256(content).hexdigest(), str(len(content)), run, owner, str(ttl))
+        return self._transport.script(
+            "taking the lease", _TAKE, *words, stdin=content + memory, check=False, privileged=True
+        )
 
     def _epoch(self) -> str:
         if self.lease is None:

@@ -95,7 +95,10 @@ load() {
 }
 wind() {
     now
-    if echo "$epoch $boot $((up + ttl))" >"$D/.clock"; then mv -f "$D/.clock" "$D/clock" && return; fi
+    if echo "$epoch $boot $((up + ttl))" 2>/dev/null >"$D/.clock"; then mv -f "$D/.clock" "$D/clock" && return; fi
+    rm -f "$D/.clock"
+    # What takes something back goes on where the disk is full: it needs no more time.
+    case $command in strike | undo | release) return 0 ;; esac
     fail 74 "$D/clock could not be written"
 }
 outstanding() { [ -n "$(ls "$D/undos" 2>/dev/null)" ]; }

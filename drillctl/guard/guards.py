@@ -9,7 +9,7 @@ import re
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from drillctl.errors import Aborted, DrillctlError, HostError
 from drillctl.guard import orders
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 BEATS_PER_TTL = 4
 """How often a lease is renewed within its time."""
+
+OnLost: TypeAlias = "Callable[[str, str, bool], None]"
+"""Who is told that a guard was lost: its host, why, and whether the host still answers."""
 
 
 def owner() -> str:
@@ -53,7 +56,7 @@ class Guards:
         self._silent: set[str] = set()
         self._stop = threading.Event()
         self._quiet = threading.Event()
-        self._on_lost: Callable[[str], None] | None = None
+        self._on_lost: OnLost | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -128,6 +131,18 @@ class Guards:
             self._clients[host].undo_one(order.id)
         self._registered[host].pop(order.id, None)
 
+    def undo_held(self, order_id: str, hosts: Iterable[str]) -> None:
+        """Have the guards carry out an undo as they hold it, for a run that knows too little of it.
+
+        A lease that ran out is fine: then its guard does it by itself. Raises HostError when it does not succeed.
+        """
+
+        def undo(host: Host) -> None:
+            with contextlib.suppress(StaleLease):
+                self._clients[host.name].undo_one(order_id)
+
+        each([self._hosts[name] for name in hosts], undo)
+
     def expect_silence(self, host: str) -> None:
         """Renew a host's lease no more, and do not call that a loss: it reboots."""
         self._silent.add(host)
@@ -136,7 +151,6 @@ class Guards:
         """Take the lease of a host again that was away. Raises HostError, or Held when somebody else has it by now."""
         at = clock()
         client = self._clients[host]
-        client.install()
         client.acquire(self._run_id, owner(), self.ttl, memory)
         self._registered[host] = {}
         self._adopt(host)
@@ -165,7 +179,7 @@ class Guards:
 
         each(self._hosts.values(), release)
 
-    def start_beats(self, on_lost: Callable[[str], None]) -> None:
+    def start_beats(self, on_lost: OnLost) -> None:
         """Renew every lease from threads of their own; `on_lost` is told, once a host, why contact was lost."""
         self._on_lost = on_lost
         for name in self._hosts:
@@ -217,7 +231,7 @@ class Guards:
                 if self._stop.is_set() or name in self._silent:
                     return
                 if not reported and (gone or clock() - self._renewed[name] > self.ttl / 2) and self._on_lost:
-                    self._on_lost(f"lost contact with the guard: {error}")
+                    self._on_lost(name, f"lost contact with the guard: {error}", gone)
                     reported = True
                 if gone:
                     return

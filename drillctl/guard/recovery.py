@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from drillctl.interrupt import Interrupt
     from drillctl.inventory import Host, Inventory
 
-TTL = 120
+TTL = 20
 """Seconds after which a guard goes on by itself, should this recovery be killed as well."""
+
+RENEW = 5.0
+"""Seconds after which a lease is renewed while a server loads."""
 
 READY = 120.0
 """Seconds within which a revived server must be ready."""
@@ -112,8 +115,12 @@ def _look(inventory: Inventory, fleet: Fleet) -> dict[str, Holding | DrillctlErr
 
 def _outlast(client: GuardClient, held: Holding, interrupt: Interrupt, say: Callable[[str], None]) -> Holding:
     """Wait until a lease runs out, and return what is held then. Raises Held when it is renewed meanwhile."""
-    say(f"{held.host}: waiting up to {held.remaining + 1} s: a drill that still runs would renew its lease by then")
-    last = held
+    # It was looked at a while ago, when another host's was waited for meanwhile.
+    last = client.show()
+    if last.state == "held" and last.remaining > held.remaining:
+        raise Held(last)
+    if last.state == "held":
+        say(f"{held.host}: waiting up to {last.remaining + 1} s: a drill that still runs would renew its lease by then")
     while last.state == "held":
         interrupt.sleep(1.0)
         now = client.show()
@@ -152,7 +159,6 @@ class _Recovery:
             if now.state == "free":
                 self.done(host, "its guard has put everything back by itself")
                 return
-            client.install()
             memory = b"" if self.inventory.zone_of(host.name) is None else orders.memory(self.inventory, host)
             client.acquire(now.run, owner(), TTL, memory)
             work(host, client)
@@ -180,7 +186,7 @@ class _Recovery:
                 client.strike(order.id)
             else:
                 client.undo_one(order.id)
-        self._wait_ready(host)
+        self._wait_ready(host, client)
         self.done(host, f"its server runs, ready after {time.monotonic() - begun:.1f} s")
 
     def restore(self, host: Host, client: GuardClient) -> None:
@@ -230,10 +236,14 @@ class _Recovery:
         if found != sha256:
             raise GatewayError(f"the config's sha256 is {found}, the original's was {sha256}", host=host.name)
 
-    def _wait_ready(self, host: Host) -> None:
+    def _wait_ready(self, host: Host, client: GuardClient) -> None:
         deadline = time.monotonic() + READY
         last = "it does not answer"
+        renewed = time.monotonic()
         while time.monotonic() < deadline:
+            if time.monotonic() - renewed > RENEW:
+                client.renew()
+                renewed = time.monotonic()
             try:
                 path = self.inventory.service.paths.health
                 health = survey.read_health(survey.ask(self.inventory, self.fleet, host, path, timeout=2.0))

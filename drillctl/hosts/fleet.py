@@ -22,6 +22,8 @@ class Fleet:
     def __init__(self, inventory: Inventory, transports: Mapping[str, Transport]) -> None:
         self.inventory = inventory
         self.transports = dict(transports)
+        self.lost: set[str] = set()
+        """Hosts whose connection was given up."""
 
     def __getitem__(self, host: Host | str) -> Transport:
         """Return the transport of a host."""
@@ -32,6 +34,11 @@ class Fleet:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def hang_up(self, host: str) -> None:
+        """Give a host up that does not answer any more: what waits for it, in whatever thread, fails at once."""
+        self.lost.add(host)
+        self.transports[host].close()
 
     def close(self) -> None:
         """Close every connection."""

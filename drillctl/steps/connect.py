@@ -26,7 +26,7 @@ def carry_out(run: Run) -> None:
             run.services[host.name] = manager_of(run.inventory, host, run.fleet[host])
         guards = Guards(run.inventory, run.fleet, run.run_id, run.playbook.guard.ttl_seconds)
         guards.acquire(again=len(run.outstanding) > 0)
-        guards.start_beats(run.stop)
+        guards.start_beats(run.lost)
         run.guards = guards
         done.detail = f"{len(run.fleet.transports)} hosts, every host key known; the lease is ours on each"
         if gone:

@@ -118,7 +118,14 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
             "'http://10.0.0.1/predict'"
         ],
     ),
-    ("url: http://10.0.0.1", "url: http://:80", ["28:3: the URL names no host"]),
+    ("url: http://10.0.0.1", "url: http://:80", ["28:3: the URL names no host, or no port that there is"]),
+    ("url: http://10.0.0.1", "url: 'http://['", ["28:3: the URL names no host, or no port that there is"]),
+    ("url: http://10.0.0.1", "url: http://10.0.0.1:70000", ["28:3: the URL names no host, or no port that there is"]),
+    (
+        "url: http://10.0.0.1",
+        "url: http://user:s3cret@10.0.0.1",
+        ["28:3: `gateway.url` must be a URL such as http://gateway.example, without a path"],
+    ),
     (
         "config: /etc/nginx",
         "config: nginx",

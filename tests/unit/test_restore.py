@@ -8,7 +8,7 @@ import pytest
 
 from drillctl import journal as journals
 from drillctl import recover, restore
-from drillctl.errors import GatewayError, Unreachable, UsageError
+from drillctl.errors import Aborted, GatewayError, Unreachable, UsageError
 from drillctl.faults import KINDS
 from drillctl.gateway.scripted import ScriptedGateway
 from drillctl.interrupt import Interrupt
@@ -61,11 +61,61 @@ def served_by(run: Run) -> str:
     return next(server.address for server in config.servers if server.state == "enabled")
 
 
+class Told:
+    """Guards that note what they are told to undo and to strike out."""
+
+    def __init__(self) -> None:
+        self.undone: list[tuple[str, tuple[str, ...]]] = []
+        self.struck: list[str] = []
+
+    def quiet(self, wanted: bool) -> None:
+        pass
+
+    def undo_held(self, order_id: str, hosts: tuple[str, ...]) -> None:
+        self.undone.append((order_id, hosts))
+
+    def strike(self, order_id: str, hosts: tuple[str, ...]) -> None:
+        self.struck.append(order_id)
+
+    def release(self) -> None:
+        pass
+
+
+def test_what_was_staged_by_half_is_removed_by_the_guard_which_knows_where_it_is(connected: Run) -> None:
+    told = Told()
+    connected.guards = told  # type: ignore[assignment]
+    # As the journal of a drill has it that was killed while it staged.
+    connected.outstanding.add(Undo("gateway.discard", "", "remove the staged config", {"run": connected.run_id}))
+    restore.carry_out(connected, stop_started=False)
+    assert told.undone == [("gateway.discard", ("gateway",))]
+    assert told.struck == ["gateway.discard"]
+    assert connected.findings.left == []
+
+
 def started_by_the_drill(run: Run, machine: Machine) -> None:
     machine.running = machine.serving = True
     run.findings.started.append("b-1")
     with run.step("start", "b-1", Undo("service.stop", "b-1", "stop the server that the drill started")):
         pass
+
+
+def test_a_guard_that_is_lost_stops_the_drill_and_gives_its_host_up(connected: Run) -> None:
+    fleet, _ = connected.live()
+    connected.section = "steps"
+    connected.lost("a-1", "the lease was broken", True)
+    assert fleet.lost == set()
+    connected.lost("gateway", "no answer", False)
+    assert fleet.lost == {"gateway"}
+    with pytest.raises(Aborted, match="the lease was broken"):
+        connected.interrupt.check()
+
+
+def test_what_is_being_restored_goes_on_when_a_guard_is_lost(connected: Run) -> None:
+    fleet, _ = connected.live()
+    connected.section = "restore"
+    connected.lost("gateway", "no answer", False)
+    assert fleet.lost == set()
+    connected.interrupt.check()
 
 
 def test_everything_is_put_back_and_nothing_is_outstanding(

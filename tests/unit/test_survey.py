@@ -65,6 +65,17 @@ def test_a_host_that_is_not_connected(estate: Inventory) -> None:
     assert not found.health.ready
 
 
+def test_a_server_is_asked_from_its_own_host_when_the_gateway_was_given_up(estate: Inventory) -> None:
+    host = estate.zone("primary").hosts[0]
+    gateway = ScriptedTransport("gateway", {})
+    fleet = Fleet(estate, {"a-1": ScriptedTransport("a-1", well, server=ALL_WELL), "gateway": gateway})
+    fleet.hang_up("gateway")
+    assert gateway.closed
+    assert survey.survey(estate, fleet, host).health.ready
+    fleet.hang_up("a-1")
+    assert survey.way_to(estate, fleet, host)[0].host == "a-1"
+
+
 def test_the_hash_is_left_out_where_it_is_not_wanted(estate: Inventory) -> None:
     assert asked(estate, hash_model=False).sha256_disk is None
 

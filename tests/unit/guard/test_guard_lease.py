@@ -117,6 +117,21 @@ def test_a_lease_is_not_given_back_while_undos_are_outstanding(guard: Guard) -> 
     guard.say("release", "1")
 
 
+def test_a_full_disk_keeps_nobody_from_taking_things_back(any_guard: Guard) -> None:
+    any_guard.acquire()
+    any_guard.say("register", "1", "a", *NOTE)
+    # A folder where the clock's new file should be: it can be written no more than on a full disk.
+    (any_guard.folder / ".clock").mkdir()
+    for command in (("renew", "1"), ("register", "1", "b", *NOTE)):
+        refused = any_guard.start(*command)
+        assert refused.returncode == 74
+        assert "clock could not be written" in refused.stderr
+    any_guard.say("strike", "1", "a")
+    any_guard.say("undo", "1")
+    any_guard.say("release", "1")
+    assert any_guard.show().state == "free"
+
+
 def test_arguments_keep_blanks_quotes_and_stars(guard: Guard) -> None:
     guard.acquire()
     odd = ("", "a  b", "it's", '"quoted"', "$HOME `id`", "*", "\\n", "-n", "umläut 红")

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drillctl.errors import Aborted, CommandFailed
+from drillctl.errors import Aborted, CommandFailed, HostError
 from drillctl.guard import guards as module
+from drillctl.guard import recovery
 from drillctl.guard.client import GuardClient, program
 from drillctl.guard.guards import Guards
 from drillctl.guard.lease import Held, Order, StaleLease
 from drillctl.hosts.fleet import Fleet
 from drillctl.hosts.local import LocalTransport
+from drillctl.hosts.scripted import Page, ScriptedTransport
+from drillctl.interrupt import Interrupt
 from drillctl.inventory import Inventory
 
 if TYPE_CHECKING:
@@ -110,16 +113,47 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 def test_the_program_is_replaced_only_when_it_differs(hosts: Hosts) -> None:
     client = hosts.client("g-1")
-    client.install()
+    client.acquire("run-1", "me", 30)
     path = hosts.folder / ".drillctl" / "g-1" / "guard.sh"
     assert path.read_bytes() == program()
     inode = path.stat().st_ino
-    client.install()
+    client.acquire("run-1", "me", 30)
     assert path.stat().st_ino == inode
     path.write_bytes(b"exit 0\n")
-    client.install()
+    client.acquire("run-1", "me", 30)
     assert path.read_bytes() == program()
-    assert hosts.files("g-1") == {"guard.sh"}
+    client.release()
+    assert hosts.files("g-1") == {"epoch"}
+
+
+def test_what_the_guard_remembers_begins_behind_the_program(hosts: Hosts) -> None:
+    started = hosts.folder / "started"
+    lines = [str(hosts.folder / "pid"), str(hosts.folder), str(hosts.folder / "log"), "2", "touch", str(started)]
+    client = hosts.client("a-1")
+    client.acquire("run-1", "me", 1, "".join(f"{line}\n" for line in lines).encode())
+    client.register(Order("service.revive", "service.revive", ("process",)))
+    until(started.exists)
+
+
+@pytest.mark.parametrize("cut", ["in the program", "before the program"])
+def test_a_connection_lost_while_the_lease_is_taken_leaves_no_guard(hosts: Hosts, cut: str) -> None:
+    whole = hosts.transports["g-1"].execute
+
+    def broken_off(command: str, stdin: bytes, timeout: float) -> tuple[int, bytes, bytes]:
+        return whole(command, stdin[: len(stdin) // 2] if cut == "in the program" else b"", timeout)
+
+    hosts.transports["g-1"].execute = broken_off  # type: ignore[method-assign]
+    with pytest.raises(CommandFailed, match="did not arrive whole"):
+        hosts.client("g-1").acquire("run-1", "me", 30)
+    assert hosts.files("g-1") == set()
+
+
+def test_a_guard_that_could_not_take_the_lease_is_not_left_behind(hosts: Hosts) -> None:
+    # Where a folder is in the way the guard can write nothing down; a mode would not keep root from it.
+    (hosts.folder / ".drillctl" / "g-1" / ".new").mkdir(parents=True)
+    with pytest.raises(CommandFailed, match="epoch could not be written"):
+        hosts.client("g-1").acquire("run-1", "me", 30)
+    assert "guard.sh" not in hosts.files("g-1")
 
 
 def test_leases_are_taken_on_every_host_and_given_back(hosts: Hosts) -> None:
@@ -160,15 +194,57 @@ def test_an_undo_that_is_registered_already_costs_nothing(hosts: Hosts) -> None:
     assert hosts.client("g-1").show().orders == ()
 
 
+def test_the_guards_carry_out_what_a_run_knows_too_little_of(hosts: Hosts) -> None:
+    staged = hosts.folder / ".drillctl-run-1"
+    staged.mkdir()
+    guards = hosts.guards("run-1")
+    guards.acquire(again=False)
+    guards.register({"g-1": Order("gateway.discard", "gateway.discard", (str(staged),))})
+    again = hosts.guards("run-1")
+    again.acquire(again=True)
+    again.undo_held("gateway.discard", ["g-1", "g-2"])
+    assert not staged.exists()
+    again.strike("gateway.discard", ["g-1", "g-2"])
+    again.release()
+    assert hosts.files("g-1") == {"epoch"}
+    # A lease that is over is no error: its guard has done it.
+    again.undo_held("gateway.discard", ["g-1"])
+
+
+def test_an_undo_that_a_guard_cannot_carry_out_is_told(hosts: Hosts) -> None:
+    guards = hosts.guards("run-1")
+    guards.acquire(again=False)
+    guards.register({"g-1": Order("strange", "strange", ("x",))})
+    with pytest.raises(HostError, match=r"g-1: the guard could not undo strange: .* knows no undo"):
+        guards.undo_held("strange", ["g-1"])
+
+
 def test_heartbeats_keep_the_leases(hosts: Hosts) -> None:
     guards = hosts.guards("run-1", ttl=2)
     guards.acquire(again=False)
     guards.register({"g-1": NOTE})
-    guards.start_beats(lambda why: pytest.fail(why))
+    guards.start_beats(lambda _host, why, _answers: pytest.fail(why))
     time.sleep(5)
     assert hosts.client("g-1").show().state == "held"
     guards.check()
     guards.release()
+
+
+def test_a_recovery_keeps_its_lease_while_a_server_loads(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "RENEW", 0.2)
+    ready = time.monotonic() + 4
+    page = {True: Page(b'{"status": "healthy"}'), False: Page(b'{"status": "loading"}', 503)}
+    gateway = ScriptedTransport("g-1", {}, server=lambda *_: page[time.monotonic() > ready])
+    client, host = hosts.client("a-1"), ESTATE.zone("primary").hosts[0]
+    client.acquire("run-1", "me", 1)
+    client.register(NOTE)
+    fleet = Fleet(ESTATE, {"g-1": gateway})
+    with Interrupt() as interrupt:
+        one = recovery._Recovery(ESTATE, fleet, {"a-1": client}, recovery.Recovered(), interrupt, lambda _: None)
+        one._wait_ready(host, client)
+    assert time.monotonic() > ready
+    client.strike(NOTE.id)
+    client.release()
 
 
 def test_without_heartbeats_the_guards_free_themselves(hosts: Hosts) -> None:
@@ -190,8 +266,8 @@ def test_without_heartbeats_the_guards_free_themselves(hosts: Hosts) -> None:
 def test_a_lost_guard_is_reported_once(hosts: Hosts, how: str) -> None:
     guards = hosts.guards("run-1", ttl=4)
     guards.acquire(again=False)
-    lost: list[str] = []
-    guards.start_beats(lost.append)
+    lost: list[tuple[str, str, bool]] = []
+    guards.start_beats(lambda *told: lost.append(told))
     if how == "taken over":
         hosts.client("a-1").acquire("run-1", "somebody else", 30)
     else:
@@ -199,8 +275,10 @@ def test_a_lost_guard_is_reported_once(hosts: Hosts, how: str) -> None:
     until(lambda: bool(lost))
     time.sleep(2)
     assert len(lost) == 1
-    assert "a-1" in lost[0]
-    assert "lost contact" in lost[0]
+    host, why, answers = lost[0]
+    assert host == "a-1"
+    assert "lost contact" in why
+    assert answers is (how == "taken over")
 
 
 def test_a_run_takes_over_what_it_left_and_gives_that_back(hosts: Hosts) -> None:
@@ -230,7 +308,7 @@ def test_renewals_wait_while_hosts_should_be_quiet(hosts: Hosts) -> None:
     guards = hosts.guards("run-1", ttl=8)
     guards.acquire(again=False)
     guards.quiet(True)
-    guards.start_beats(lambda why: pytest.fail(why))
+    guards.start_beats(lambda _host, why, _answers: pytest.fail(why))
     time.sleep(3)
     assert not any(" renew 1" in command for command in hosts.transports["g-1"].said)
     until(lambda: any(" renew 1" in command for command in hosts.transports["g-1"].said), 5)

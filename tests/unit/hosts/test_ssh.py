@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from drillctl.errors import CommandFailed, FileError, HostError, HostKeyRefused, LoginRefused, Unreachable
 from drillctl.hosts import http, ssh
+from drillctl.hosts.fleet import Fleet
 from drillctl.lab import sshfiles
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from conftest import Sshd
 
     from drillctl.hosts.ssh import SshTransport
+    from drillctl.inventory import Inventory
 
 MIB = 1 << 20
 WORDS = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=30), max_size=5)
@@ -386,6 +388,27 @@ def test_a_frozen_host_is_not_alive_though_its_connection_is_open(make_sshd: Cal
         session.send(signal.SIGCONT)
     assert transport.alive(5)
     transport.close()
+
+
+def test_a_host_that_was_given_up_keeps_nobody_waiting(make_sshd: Callable[..., Sshd], estate: Inventory) -> None:
+    server = make_sshd()
+    transport = server.connect()
+    frozen = server.sessions()
+    for session in frozen:
+        session.send(signal.SIGSTOP)
+    fleet = Fleet(estate, {"host-1": transport})
+    thread = threading.Timer(0.5, fleet.hang_up, ["host-1"])
+    begun = time.monotonic()
+    thread.start()
+    with pytest.raises(Unreachable, match="connection"):
+        transport.beside().run(["sleep", "20"], timeout=20)
+    thread.join()
+    assert time.monotonic() - begun < 5
+    assert fleet.lost == {"host-1"}
+    with pytest.raises(Unreachable, match="the connection is closed"):
+        transport.run(["true"])
+    for session in frozen:
+        session.send(signal.SIGCONT)
 
 
 # ---- files

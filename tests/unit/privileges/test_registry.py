@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from drillctl.inventory import Inventory
 
 WITHOUT = {
-    client._INSTALL: "an administrator installs the guard",
+    client._TAKE: "an administrator installs the guard",
     client._SHOW: "the guard's entry does it",
     process._STATE: "a process is the user's own",
     process._START: "a process is the user's own",
