@@ -55,6 +55,7 @@ def keep(run: Run) -> None:
     run.section = "restore"
     run.interrupt.restoring()
     run.journal.needed = False
+    run.moments.restore_began = time.monotonic()
     _finish_traffic(run)
     for undo in run.outstanding:
         try:

@@ -29,7 +29,6 @@ SHIPPED = [
     "bad-upgrade",
     "cold-standby",
     "standby-dies-too",
-    "gateway-restart",
     "detection-only",
     "false-alarm",
 ]
@@ -52,14 +51,19 @@ def hosts(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Estate:
 def estate(hosts: Estate) -> Iterator[Estate]:
     """An estate in its steady state; afterwards it must be the same, and no host may hold a trace of the drill."""
     hosts.start_servers()
-    before = hosts.state()
+    before = unnumbered(hosts.state())
     assert hosts.serving_zone() == "zone-a"
     yield hosts
-    assert hosts.state() == before
+    assert unnumbered(hosts.state()) == before
     assert hosts.serving_zone() == "zone-a"
     for host in ("gateway", "zone-a-1", "zone-b-1"):
         traces = [line for line in hosts.on(host, TRACES, check=False).splitlines() if "/var/lib/drillctl" not in line]
         assert [line for line in traces if line.strip()] == [], host
+
+
+def unnumbered(state: dict[str, str]) -> dict[str, str]:
+    """Return what must be the same without the gateway's main pid, which a restart changes: its last line."""
+    return {**state, "gateway": state["gateway"].rpartition("\n")[0]}
 
 
 def drill(estate: Estate, name: str, *words: str, inventory: Path | None = None) -> dict[str, object]:
@@ -67,6 +71,12 @@ def drill(estate: Estate, name: str, *words: str, inventory: Path | None = None)
     done = estate.run("run", name, "--inventory", str(inventory or estate.inventory), "--yes", "--json", *words)
     assert done.out, done.err
     return {**done.report, "stderr": done.err, "code": done.code}
+
+
+def test_a_gateway_that_is_restarted_serves_again(estate: Estate) -> None:
+    report = drill(estate, "gateway-restart", "--var", "rate=20")
+    assert report["verdict"] == "passed", report["stderr"]
+    assert report["traffic"]["failed"] > 0, "a restart without any effect would be no fault"  # type: ignore[index]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
