@@ -20,8 +20,7 @@ ready() { curl -sf -m 1 -o /dev/null "http://$1:8080/health"; }
 show() { printf '\n$ %s\n' "$*" && "$@" 2>&1; }
 
 "$drillctl" lab up >/dev/null 2>&1 || exit
-for host in zone-a-1 zone-b-1; do "$drillctl" lab ssh "$host" -- sudo -n systemctl start inference 2>/dev/null ||
-    "$drillctl" lab ssh "$host" -- systemctl start inference; done
+for host in zone-a-1 zone-b-1; do "$drillctl" lab root "$host" -- systemctl start inference; done
 until ready 198.18.77.11 && ready 198.18.77.12; do sleep 0.2; done
 export DRILLCTL_HOME=$folder/here
 step=fault && [ "$1" = one ] || step=switch
