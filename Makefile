@@ -1,12 +1,15 @@
 # The two commands that matter: `make drill` shows a drill on real hosts, `make test` runs every check.
 .DEFAULT_GOAL := help
-.PHONY: help setup drill test lint bench-failover bench-inference bench-history bench-watch clean
+.PHONY: help setup setup-tests drill test lint bench-failover bench-faults bench-inference bench-report bench-history bench-watch clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup:  ## Set up what is missing (the lab's packages, .venv)
 	@sh setup/setup.sh
+
+setup-tests:
+	@sh setup/setup.sh tests
 
 drill: setup  ## Bring up the lab and drill the loss of a zone
 	@.venv/bin/drillctl run zone-failover --lab --yes
@@ -16,20 +19,26 @@ lint: setup  ## Style and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-test: lint  ## Style, types and all tests
+test: setup-tests lint  ## Style, types and all tests
 	.venv/bin/pytest
 
 bench-failover: setup  ## Measure the outage beside the runbook as a shell script
 	@.venv/bin/python benchmarks/failover.py
 
+bench-faults: setup  ## Measure each fault by each kind of gateway
+	@.venv/bin/python -m benchmarks.faults
+
 bench-inference: setup  ## Measure the server beside an in-process loop, LitServe and Flask, and its start
 	@.venv/bin/python -m benchmarks.inference
 	@.venv/bin/python -m benchmarks.startup
 
-bench-watch: setup  ## Measure how much of a core a patrol of 20 hosts takes
+bench-watch: setup-tests  ## Measure how much of a core a patrol of 20 hosts takes
 	@.venv/bin/python -m benchmarks.watch
 
-bench-history: setup  ## Measure the history with 10,000 runs and 10 million samples
+bench-report: setup-tests  ## Measure the report of a run with 60,000 requests
+	@.venv/bin/python -m benchmarks.report
+
+bench-history: setup-tests  ## Measure the history with 10,000 runs and 10 million samples
 	@.venv/bin/python -m benchmarks.history --postgresql
 
 clean:  ## Remove the lab, .venv and every cache

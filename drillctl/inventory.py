@@ -8,10 +8,19 @@ from __future__ import annotations
 import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 
 from drillctl import yamlfile
 from drillctl.errors import FileError
@@ -38,8 +47,15 @@ Sha256 = Annotated[str, matching(r"[0-9a-f]{64}", "a sha256 in 64 lower-case hex
 UnitName = Annotated[str, matching(r"[A-Za-z0-9:_.@\\-]+\.service", "a systemd unit's name that ends in .service")]
 GatewayUrl = Annotated[str, matching(r"https?://[^\s/?#@]+/?", "a URL such as http://gateway.example, without a path")]
 UpstreamName = Annotated[str, matching(r"[A-Za-z0-9_.-]+", "the name of an nginx upstream")]
+FlagPath = Annotated[
+    str, matching(r"/[A-Za-z0-9_./-]*[A-Za-z0-9_-]", "an absolute path of letters, digits, `.`, `_` and `-`")
+]
+HaproxySocket = Annotated[
+    str, matching(r"/[^\s;,]+|[A-Za-z0-9_.-]+:[0-9]{1,5}", "the path of HAProxy's runtime socket, or its address:port")
+]
 VariableName = Annotated[str, matching(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name")]
 Line = Annotated[str, matching(r"[^\x00\n]*", "a value of one line")]
+Person = Annotated[str, matching(r"[^\x00-\x1f]{1,200}", "a name of one line, at most 200 characters")]
 ClockTime = Annotated[
     str, matching(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00", "a time of day such as 22:00, in 24 hours")
 ]
@@ -94,15 +110,35 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+Privileges = Literal["login", "sudo", "installed"]
+"""How what needs root is run: as the user who logs in; any command by `sudo -n`; or only programs that an administrator
+installed, by `sudo -n` (docs/privileges.md)."""
+
+
 class SshOptions(Part):
-    """How to log in. What is not given comes from ~/.ssh/config and the agent, as with `ssh` itself."""
+    """How to log in. What is not given comes from ~/.ssh/config and the agent, as with `ssh` itself.
+
+    `sudo: true` is the older way to say `privileges: sudo`.
+    """
 
     user: str | None = None
     key: Path | None = None
     known_hosts: Path | None = None
     port: Port | None = None
     sudo: bool = False
+    privileges: Privileges | None = None
     connect_timeout_seconds: Annotated[float, Field(strict=True, gt=0, le=120)] = 10.0
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.sudo and self.privileges not in {None, "sudo"}:
+            raise ValueError(f"`sudo: true` contradicts `privileges: {self.privileges}`; leave `sudo` out")
+        return self
+
+    @property
+    def by(self) -> Privileges:
+        """Return how what needs root is run."""
+        return self.privileges or ("sudo" if self.sudo else "login")
 
 
 class Host(Part):
@@ -177,12 +213,16 @@ class Service(Part):
     host_header: str = "X-Served-Host"
 
 
-class Gateway(Part):
-    """The nginx hosts that send clients to one zone. `test` and `reload` must accept further nginx options."""
+class AnyGateway(Part):
+    """What every kind of gateway has: its hosts, and the URL that clients know."""
 
-    kind: Literal["nginx"] = "nginx"
     hosts: Annotated[tuple[Host, ...], Field(min_length=1)]
     url: GatewayUrl
+
+
+class Nginx(AnyGateway):
+    """What every kind of nginx has. `test` and `reload` must accept further nginx options."""
+
     config: AbsolutePath
     upstream: UpstreamName
     test: Annotated[tuple[str, ...], Field(min_length=1)] = ("nginx", "-t")
@@ -192,11 +232,91 @@ class Gateway(Part):
     pidfile: AbsolutePath = "/run/nginx.pid"
 
 
+class NginxReload(Nginx):
+    """nginx, switched by editing the upstream and reloading."""
+
+    kind: Literal["nginx"] = "nginx"
+
+
+class NginxFlag(Nginx):
+    """nginx that looks for a flag file at every request: while it is there, clients go to the standby.
+
+    `upstream` holds the primary's servers, `standby_upstream` the standby's; `drillctl gateway adopt` writes both.
+    """
+
+    kind: Literal["nginx-flag"]
+    standby: UpstreamName | None = None
+    flag: FlagPath | None = None
+
+    @property
+    def standby_upstream(self) -> str:
+        """Return the upstream that holds the standby's servers."""
+        return self.standby or f"{self.upstream}_standby"
+
+    @property
+    def flag_file(self) -> str:
+        """Return the path of the flag: in a folder that a reboot leaves alone, see docs/gateway.md."""
+        return self.flag or f"/var/lib/drillctl-flags/{self.upstream}.standby"
+
+
+class NginxPassive(Nginx):
+    """nginx that fails over by itself, to a server with `backup`: drills only break and measure."""
+
+    kind: Literal["nginx-passive"]
+
+
+class Haproxy(AnyGateway):
+    """HAProxy, switched through its runtime socket, a path or `address:port`; `config` is never changed.
+
+    `state_file` is what the config names as `server-state-file`: it keeps a switch over a reload.
+    """
+
+    kind: Literal["haproxy"]
+    config: AbsolutePath = "/etc/haproxy/haproxy.cfg"
+    backend: UpstreamName
+    socket: HaproxySocket = "/run/haproxy/admin.sock"
+    state_file: AbsolutePath = "/var/lib/haproxy/server-state"
+    program: AbsolutePath | Literal["haproxy"] = "haproxy"
+
+
+WITH_PROGRAMS: tuple[str, ...] = ("nginx", "nginx-passive")
+"""The kinds of gateways that drillctl drives by installed programs (docs/privileges.md)."""
+
+GatewayKind = Literal["nginx", "nginx-flag", "nginx-passive", "haproxy"]
+
+
+def _with_kind(value: object) -> object:
+    """Return a gateway with the kind that is meant when none is said."""
+    return {"kind": "nginx", **value} if isinstance(value, dict) else value
+
+
+Gateway = Annotated[
+    Annotated[NginxReload | NginxFlag | NginxPassive | Haproxy, Field(discriminator="kind")],
+    BeforeValidator(_with_kind),
+]
+
+
 class Waiver(Part):
     """A check that cannot hold here, and why; the report shows it as not proven."""
 
     check: Literal["isolation", "environment"]
     reason: Annotated[str, StringConstraints(min_length=10)]
+
+
+InstalledFault = Literal[
+    "hang",
+    "slow",
+    "crash-loop",
+    "broken-dependency",
+    "gpu-lost",
+    "model",
+    "disk-full",
+    "partition",
+    "reject",
+    "loss",
+    "reboot",
+    "gateway-restart",
+]
 
 
 class Window(Part):
@@ -245,7 +365,7 @@ class NotifyChannel(Part):
 
 
 class Inventory(Part):
-    """Everything that drillctl knows of an estate."""
+    """Everything that drillctl knows of an estate; `approver` and `participants` are for the report of a drill."""
 
     name: Name
     environment: Literal["lab", "staging", "production"] = "staging"
@@ -254,9 +374,13 @@ class Inventory(Part):
     gateway: Gateway
     ssh: SshOptions = SshOptions()
     waivers: tuple[Waiver, ...] = ()
+    faults: tuple[InstalledFault, ...] = ()
+    """The faults beside kill and stop whose programs are installed, with `privileges: installed`."""
     gates: GatePlan = GatePlan()
     history: HistoryPlan = HistoryPlan()
     notify: tuple[NotifyChannel, ...] = ()
+    approver: Person | None = None
+    participants: tuple[Person, ...] = ()
 
     def zone(self, role: Role) -> Zone:
         """Return the zone of a role."""
@@ -289,7 +413,10 @@ class Inventory(Part):
 
     def login(self, host: Host) -> SshOptions:
         """Return how to log in to a host: its own options over the inventory's."""
-        return self.ssh.model_copy(update=host.ssh.model_dump(exclude_unset=True))
+        own = host.ssh.model_dump(exclude_unset=True)
+        if "sudo" in own:
+            own.setdefault("privileges", None)
+        return self.ssh.model_copy(update=own)
 
     def environment_of(self, host: Host) -> dict[str, str]:
         """Return the environment of a host's server: what the role says, then service, zone and host over it."""
@@ -351,8 +478,27 @@ def contradictions(inventory: Inventory) -> list[tuple[yamlfile.Location, str]]:
             found.append((("notify", number), f"`{channel.name}` needs either `environment` or `file`"))
         if channel.name in {other.name for other in inventory.notify[:number]}:
             found.append((("notify", number, "name"), f"channel `{channel.name}` is named twice"))
+    for location, host in _located_hosts(inventory):
+        login = inventory.login(host)
+        if login.by == "installed" and login.user in {None, "root"}:
+            what = (
+                "needs `user`: who logs in" if login.user is None else "is for a user of drillctl's own, not for root"
+            )
+            found.append(
+                (("ssh",) if host.ssh == SshOptions() else (*location, "ssh"), f"`privileges: installed` {what}")
+            )
+    kind = inventory.gateway.kind
+    for place, host in enumerate(inventory.gateway.hosts):
+        if inventory.login(host).by == "installed" and kind not in WITH_PROGRAMS:
+            said = f"there are no programs to install for gateways of kind `{kind}` yet; use `privileges: sudo` there"
+            found.append((("gateway", "hosts", place), said))
     if not urlsplit(inventory.gateway.url).hostname:
         found.append((("gateway", "url"), "the URL names no host"))
+    gateway = inventory.gateway
+    if isinstance(gateway, NginxFlag) and gateway.standby == gateway.upstream:
+        found.append(
+            (("gateway", "standby"), f"`{gateway.standby}` is the primary's upstream; the standby needs its own")
+        )
     return found + _impossible_gates(inventory.gates)
 
 

@@ -3,15 +3,20 @@
     {"at": "2026-…Z", "mono": 12.3, "event": "intent", "step": "fault", "host": "zone-a-1", "undo": {…}}
     {"at": "2026-…Z", "mono": 12.4, "event": "outcome", "step": "fault", "host": "zone-a-1", "status": "ok", …}
 
-`at` is the wall clock in UTC, for people; `mono` is the monotonic clock in seconds, for arithmetic.
+`at` is the wall clock in UTC, for people; `mono` is the monotonic clock in seconds, for arithmetic. `prev` chains the
+records: it is the SHA-256 of the line before, as it is on disk without its newline, a line that a crash cut short
+included; the first record's is 64 zeros. What was changed, removed or put in between later does not fit any more
+(`broken_links`). The chain alone does not show that its end was cut off; an evidence bundle's manifest does.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import secrets
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +26,10 @@ from drillctl.errors import Inconclusive, NotStarted, UsageError
 from drillctl.undo import Outstanding, Undo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+FIRST = "0" * 64
+"""The `prev` of a journal's first record."""
 
 
 class Journal:
@@ -33,6 +41,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.needed = True
+        self._lock = threading.Lock()
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         # What a crash cut short ends here; the next record must not become a part of it.
         size = os.fstat(self._descriptor).st_size
@@ -54,17 +63,29 @@ class Journal:
 
     def record(self, event: str, **fields: object) -> None:
         """Append one record and sync it. Raises Inconclusive when the disk does not take it and it is needed."""
-        about = {"at": utc_now(), "mono": round(time.monotonic(), 6), "event": event, **fields}
-        line = json.dumps(about, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace") + b"\n"
-        line = b"\n" + line if self._torn else line
-        try:
-            self._torn = os.write(self._descriptor, line) != len(line)
-            os.fsync(self._descriptor)
-        except OSError as error:
-            self._complain(error.strerror)
-        else:
-            if self._torn:
-                self._complain("the disk is full")
+        with self._lock:  # the next record must name this one, whichever thread writes it
+            about = {"at": utc_now(), "mono": round(time.monotonic(), 6), "event": event, **fields}
+            try:
+                about["prev"] = self._last_hash()
+                line = json.dumps(about, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace") + b"\n"
+                line = b"\n" + line if self._torn else line
+                self._torn = os.write(self._descriptor, line) != len(line)
+                os.fsync(self._descriptor)
+            except OSError as error:
+                self._complain(error.strerror)
+            else:
+                if self._torn:
+                    self._complain("the disk is full")
+
+    def _last_hash(self) -> str:
+        """Return the hash of the last line on disk, whoever wrote it, whole or torn."""
+        end = os.fstat(self._descriptor).st_size
+        tail = b""
+        while end > 0 and b"\n" not in tail[:-1]:
+            start = max(0, end - 4096)
+            tail = os.pread(self._descriptor, end - start, start) + tail
+            end = start
+        return hashlib.sha256(tail.removesuffix(b"\n").rpartition(b"\n")[2]).hexdigest() if tail else FIRST
 
     def _complain(self, why: str | None) -> None:
         if self.needed:
@@ -94,12 +115,43 @@ class Journal:
 def read(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the records of a journal; a line that a crash cut short is left out."""
     with path.open("rb") as lines:
-        for line in lines:
-            try:
-                # As bytes, because the cut may be within a character.
-                yield json.loads(line)
-            except ValueError:
-                continue
+        yield from _parsed(lines)
+
+
+def parse(content: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the records of a journal given as bytes, as `read` does (pure)."""
+    yield from _parsed(content.splitlines())
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            # As bytes, because the cut may be within a character.
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def broken_links(content: bytes) -> list[int] | None:
+    """Return the numbers, from 1, of the lines whose `prev` is not the hash of the line before (pure).
+
+    Empty: the chain is whole. None: the journal was written by a drillctl that did not chain its records. A line that
+    a crash cut short has no `prev`; the next one vouches for it.
+    """
+    broken: list[int] = []
+    chained = False
+    before = FIRST
+    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if isinstance(record, dict):
+            chained = chained or "prev" in record
+            if record.get("prev") != before:
+                broken.append(number)
+        before = hashlib.sha256(line).hexdigest()
+    return broken if chained else None
 
 
 def outstanding(path: Path) -> Outstanding:

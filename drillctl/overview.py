@@ -13,9 +13,17 @@ from drillctl.survey import HostSurvey, survey, why
 
 if TYPE_CHECKING:
     from drillctl.hosts.fleet import Fleet
-    from drillctl.inventory import Inventory
+    from drillctl.inventory import GatewayKind, Inventory
 
 SCHEMA_VERSION = 1
+
+_WHY: dict[GatewayKind, str] = {
+    "nginx": "a reload was not applied",
+    "nginx-flag": "nginx does not go by the flag; was it reloaded since its config was changed?",
+    "nginx-passive": "nginx has gone over to its backup",
+    "haproxy": "clients come in by another backend, or another HAProxy",
+}
+"""What it means that another zone answers than the gateway is configured for."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,9 @@ def overview(inventory: Inventory) -> Overview:
     if configured is not None and configured != primary:
         problems.append(f"the gateway is configured for {configured}, not for the primary {primary}")
     if configured is not None and serving is not None and serving != configured:
-        problems.append(f"{serving} answers, but the gateway is configured for {configured}: a reload was not applied")
+        problems.append(
+            f"{serving} answers, but the gateway is configured for {configured}: {_WHY[inventory.gateway.kind]}"
+        )
     return Overview(
         hosts=tuple(found[host.name] for host in zone_hosts),
         configured_zone=configured,
@@ -110,12 +120,12 @@ def serving_zone(inventory: Inventory) -> tuple[str | None, str | None]:
 
 
 def _configured(inventory: Inventory, fleet: Fleet) -> tuple[str | None, list[str]]:
-    from drillctl.gateway.nginx import NginxGateway
+    from drillctl.gateway.kinds import gateway_of
 
     if any(host.name not in fleet.transports for host in inventory.gateway.hosts):
         return None, []
     try:
-        config = NginxGateway(inventory, fleet.transports, "status").read()
+        config = gateway_of(inventory, fleet.transports, "status").read()
     except DrillctlError as error:
         return None, [why(error)]
     return config.configured_zone, [] if config.configured_zone else [config.reason or "no zone is configured"]

@@ -8,11 +8,11 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from drillctl import gates, stop
 from drillctl.faults import Fault
+from drillctl.gateway import kinds
 from drillctl.hosts.service import commands_of
 from drillctl.language import (
     ActionStep,
@@ -75,11 +75,12 @@ def make_plan(inventory: Inventory, playbook: Playbook) -> Plan:
     """Return the plan of a playbook on an inventory."""
     zone_hosts = [host for role in ("primary", "standby") for host in inventory.zone(role).hosts]
     gateways = inventory.gateway.hosts
+    to_standby = kinds.words(inventory, inventory.zone("standby").name)
     needed = timedelta(seconds=playbook.stop.time_box_seconds)
     before = [
         *(PlannedStep(name, "before", (Action("", rule),)) for name, rule in gates.rules(inventory, needed)),
         PlannedStep("connect", "before", tuple(Action(h.name, f"ssh {h.address}") for h in inventory.hosts)),
-        PlannedStep("config", "before", tuple(Action(g.name, f"read {inventory.gateway.config}") for g in gateways)),
+        PlannedStep("config", "before", tuple(Action(g.name, to_standby.read) for g in gateways)),
         PlannedStep(
             "start",
             "before",
@@ -110,11 +111,8 @@ def _traffic(inventory: Inventory, playbook: Playbook) -> str:
 
 
 def _arm(inventory: Inventory, host: Host) -> list[Action]:
-    config = PurePosixPath(inventory.gateway.config)
-    test = shlex.join(inventory.gateway.test)
-    return [
-        Action(host.name, f"stage the standby's {config.name} beside {config}, and test it: {test}", "remove it"),
-    ]
+    words = kinds.words(inventory, inventory.zone("standby").name)
+    return [Action(host.name, words.stage, "remove it")] if words.stage else []
 
 
 def _step(inventory: Inventory, playbook: Playbook, step: Step | RestoreStep, section: Section) -> PlannedStep:
@@ -123,7 +121,6 @@ def _step(inventory: Inventory, playbook: Playbook, step: Step | RestoreStep, se
 
 def _actions(inventory: Inventory, playbook: Playbook, step: Step | RestoreStep) -> tuple[Action, ...]:
     gateway = inventory.gateway
-    reload = shlex.join(gateway.reload)
     match step:
         case Fault():
             return tuple(Action(h.name, *step.does(inventory, h)) for h in hosts_of(inventory, step))
@@ -131,8 +128,8 @@ def _actions(inventory: Inventory, playbook: Playbook, step: Step | RestoreStep)
             return (Action("", _detect(step)),)
         case SwitchStep():
             name = inventory.zone(step.to).name
-            what = f"rename the staged config over {gateway.config} (upstream {gateway.upstream} → {name}); {reload}"
-            return tuple(Action(g.name, what, f"put the original bytes back; {reload}") for g in gateway.hosts)
+            words = kinds.words(inventory, name)
+            return tuple(Action(g.name, words.switch, words.undo) for g in gateway.hosts)
         case VerifyStep():
             name = inventory.zone(step.zone).name
             seconds = playbook.traffic.observation_seconds
@@ -152,9 +149,8 @@ def _actions(inventory: Inventory, playbook: Playbook, step: Step | RestoreStep)
             actions = tuple(Action(h.name, _undone(inventory, playbook, h)) for h in struck.values())
             return actions or (Action("", "undo what is outstanding"),)
         case FailbackStep():
-            return tuple(
-                Action(g.name, f"put the original bytes of {gateway.config} back; {reload}") for g in gateway.hosts
-            )
+            words = kinds.words(inventory, inventory.zone("primary").name)
+            return tuple(Action(g.name, words.restore) for g in gateway.hosts)
         case ProbeStep() | ActionStep():
             return (_custom(step),)
 

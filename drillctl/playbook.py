@@ -16,7 +16,7 @@ from drillctl.capacity import CapacityPlan
 from drillctl.errors import FileError, UsageError
 from drillctl.faults import KINDS, Fault
 from drillctl.history.regression import Regression, from_flags
-from drillctl.inventory import Name, Part, Role
+from drillctl.inventory import GatewayKind, Name, Part, Role
 from drillctl.language import (
     ActionStep,
     DetectStep,
@@ -112,11 +112,13 @@ class Expects(Part):
     """What the drill is meant to do, in so many words, where it goes beyond the loss of the primary.
 
     `also_strikes` names what else its faults may hit: the standby, or both zones at once. Without it such a fault is
-    refused, because it is more often a mistake than meant. `serving` says who serves when the steps are done.
+    refused, because it is more often a mistake than meant. `serving` says who serves when the steps are done, and
+    `gateway` for which kinds of gateways the drill is made.
     """
 
     also_strikes: Literal["standby", "both"] | None = None
     serving: Role = "standby"
+    gateway: Annotated[tuple[GatewayKind, ...], Field(min_length=1)] | None = None
     note: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = None
 
 
@@ -205,20 +207,30 @@ def with_regressions(playbook: Playbook, rules: Sequence[str]) -> Playbook:
 
 
 def check_hosts(path: Path, variables: Mapping[str, str], playbook: Playbook, inventory: Inventory) -> None:
-    """See that every host that the playbook names is one of the inventory. Raises FileError with file:line:column."""
+    """See that the playbook fits the inventory: its hosts, its kind of gateway. Raises FileError with its places."""
     names = [host.name for host in inventory.hosts]
     strangers: list[tuple[yamlfile.Location, str]] = []
     for section, steps in (("steps", playbook.steps), ("restore", playbook.restore)):
         for place, step in enumerate(steps):
             command = step.command if isinstance(step, ProbeStep | ActionStep) else None
             if command is not None and command.host not in names:
-                strangers.append(((section, place, "command", "host"), command.host))
+                known = f"`{inventory.name}` has {', '.join(names)}"
+                message = f"there is no host `{command.host}` in the inventory; {known}"
+                strangers.append(((section, place, "command", "host"), message))
+    wanted, kind = playbook.expects.gateway, inventory.gateway.kind
+    if kind == "nginx-passive":
+        strangers += [
+            (("steps", place, "step"), f"`{step.step}`, but the gateway of `{inventory.name}` fails over by itself")
+            for place, step in enumerate(playbook.steps)
+            if isinstance(step, SwitchStep | DetectStep) and getattr(step, "expect", "failure") == "failure"
+        ]
+    if wanted is not None and kind not in wanted:
+        file = template.load(path, variables)
+        said = f"the playbook is for gateways of kind {' or '.join(wanted)}; that of `{inventory.name}` is {kind}"
+        raise FileError([f"{file.at(('expects', 'gateway'))}: {said}"])
     if strangers:
         file = template.load(path, variables)
-        known = f"`{inventory.name}` has {', '.join(names)}"
-        raise FileError(
-            [f"{file.at(where)}: there is no host `{host}` in the inventory; {known}" for where, host in strangers]
-        )
+        raise FileError([f"{file.at(where)}: {message}" for where, message in strangers])
 
 
 def images(playbook: Playbook) -> tuple[Path, ...]:

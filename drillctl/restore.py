@@ -10,6 +10,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from drillctl import snapshot
 from drillctl.errors import DrillctlError, GatewayError, HostError
 from drillctl.language import FailbackStep, HealStep, ObserveStep, VerifyStep
 from drillctl.steps import custom, heal, start, verify
@@ -53,6 +54,7 @@ def keep(run: Run) -> None:
     run.section = "restore"
     run.interrupt.restoring()
     run.journal.needed = False
+    run.moments.restore_began = time.monotonic()
     _finish_traffic(run)
     for undo in run.outstanding:
         try:
@@ -190,8 +192,9 @@ def _disarm(run: Run, *, stop_started: bool) -> None:
             run.findings.left.append(f"the gateway's config could not be read again: {error}")
             done.status, done.detail = "failed", str(error)
             return
-        before = {(c.host, c.resolved, c.content, c.mode, c.owner) for c in run.original.hosts}
-        after = {(c.host, c.resolved, c.content, c.mode, c.owner) for c in now.hosts}
+        snapshot.keep_after(run.folder, now)
+        before = {(c.host, c.resolved, c.content, c.mode, c.owner, c.choice) for c in run.original.hosts}
+        after = {(c.host, c.resolved, c.content, c.mode, c.owner, c.choice) for c in now.hosts}
         run.findings.config_identical = before == after
         if before != after:
             run.findings.left.append("the gateway's config is not the one from before the drill")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from drillctl.interrupt import Interrupt
     from drillctl.inventory import Host, Inventory, Role
     from drillctl.journal import Journal
+    from drillctl.machine import Machine
     from drillctl.plan import Section
     from drillctl.playbook import Playbook
     from drillctl.survey import HostSurvey
@@ -112,14 +113,20 @@ class Fallback:
 
 @dataclass
 class Findings:
-    """What the run found out, for verdict and report."""
+    """What the run found out, for verdict and report.
+
+    `answers` are the last bodies by image: the standby's, and the primary's from after the restore; `baseline` holds
+    the primary's from before the fault.
+    """
 
     gates: tuple[Gate, ...] = ()
     surveys: dict[str, HostSurvey] = field(default_factory=dict)
+    machines: dict[str, Machine] = field(default_factory=dict)
     identity: tuple[Difference, ...] = ()
     not_proven: list[str] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
     baseline: Mapping[str, bytes] = field(default_factory=dict)
+    answers: dict[Role, Mapping[str, bytes]] = field(default_factory=dict)
     noise: float | None = None
     standby_before: Equality | None = None
     standby_serving: Equality | None = None
@@ -144,6 +151,15 @@ def _in_words(error: BaseException, host: str) -> str:
     if not isinstance(error, DrillctlError):
         return f"{type(error).__name__}: {error}"
     return error.message if error.host == host else str(error)
+
+
+@dataclass(frozen=True)
+class People:
+    """Who approved the drill, who takes part, and the account that runs it, as user@host."""
+
+    approver: str | None = None
+    participants: tuple[str, ...] = ()
+    operator: str | None = None
 
 
 class Outcome:
@@ -178,6 +194,7 @@ class Run:
         self.journal = journal
         self.interrupt = interrupt
         self.watcher = watcher
+        self.people = People(inventory.approver, inventory.participants)
         self.began = time.monotonic()
         self.section: Section = "before"
         self.records: list[StepRecord] = []

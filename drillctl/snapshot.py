@@ -3,11 +3,14 @@
 before/HOST.conf     the original bytes of the live config
 before/HOST.json     where they belong: path, resolved path, mode, owner, sha256
 staged.json          where the candidates lie, and their sha256
+staged/HOST.conf     their bytes
+after/HOST.conf      the bytes of the live config after everything was put back
 playbook.json        the playbook as it was carried out, its variables and includes worked out
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -43,17 +46,29 @@ def keep_original(folder: Path, config: GatewayConfig) -> None:
             "mode": host.mode,
             "owner": host.owner,
             "sha256": host.sha256,
+            "choice": host.choice,
         }
         _write(before / f"{host.host}.json", json.dumps(about, indent=2).encode())
 
 
 def keep_staged(folder: Path, staged: Staged) -> None:
-    """Write where the candidates lie."""
+    """Write where the candidates lie, and their bytes."""
+    (folder / "staged").mkdir(mode=0o700, exist_ok=True)
+    for host in staged.hosts:
+        _write(folder / "staged" / f"{host.host}.conf", host.content)
     hosts = [
         {"host": h.host, "live": h.live, "folder": h.folder, "test_root": h.test_root, "sha256": h.sha256}
         for h in staged.hosts
     ]
     _write(folder / "staged.json", json.dumps({"zone": staged.zone, "hosts": hosts}, indent=2).encode())
+
+
+def keep_after(folder: Path, config: GatewayConfig) -> None:
+    """Write the config of every gateway host as it is after the drill, for the record; a full disk is no failure."""
+    with contextlib.suppress(OSError):
+        (folder / "after").mkdir(mode=0o700, exist_ok=True)
+        for host in config.hosts:
+            _write(folder / "after" / f"{host.host}.conf", host.content)
 
 
 def read_original(folder: Path) -> GatewayConfig | None:

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Set up what is missing to run drillctl from this checkout: the lab's packages (Debian and Ubuntu, as root) and .venv.
+# With the word `tests`, also what only the tests need: the browser and the fonts in which reports are looked at.
 #
 # Safe to repeat, and quick when nothing is missing. Everything for Python comes from requirements.txt and
 # setup/tools.txt, which pin each file by its hash; which index they come from is up to pip and uv as configured here.
@@ -11,10 +12,15 @@ STAMP=.venv/drillctl-setup
 POLICY=/usr/sbin/policy-rc.d
 # program:package, the same as in drillctl/lab/ground.py
 LAB_PROGRAMS="systemd-nspawn:systemd-container sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client
-nginx:nginx ip:iproute2 nft:nftables unshare:util-linux nsenter:util-linux"
-# What tests need besides: crontab, which reads the line that `drillctl schedule` makes, and the server of a shared
-# history, which they start by themselves.
-TEST_PROGRAMS="crontab:cron pg_ctlcluster:postgresql"
+nginx:nginx haproxy:haproxy ip:iproute2 nft:nftables unshare:util-linux nsenter:util-linux sudo:sudo"
+# program or file:package, of which PostgreSQL is started by the tests themselves; Ubuntu has Chromium as a snap only,
+# which `apt-get install chromium` does not bring
+TEST_PROGRAMS="crontab:cron pg_ctlcluster:postgresql chromium:chromium chromedriver:chromium-driver pdftotext:poppler-utils
+busybox:busybox /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc:fonts-noto-cjk"
+
+tests=
+wants=" wants"
+[ "${1:-}" != tests ] || { tests=yes && wants=" and the tests want"; }
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -40,8 +46,8 @@ has_ensurepip() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 # --- packages of the distribution -------------------------------------------------------------------------------
 
 missing_packages() {
-    for pair in $LAB_PROGRAMS $TEST_PROGRAMS; do
-        command -v "${pair%%:*}" >/dev/null || printf '%s\n' "${pair#*:}"
+    for pair in $LAB_PROGRAMS ${tests:+$TEST_PROGRAMS}; do
+        [ -e "${pair%%:*}" ] || command -v "${pair%%:*}" >/dev/null || printf '%s\n' "${pair#*:}"
     done | sort -u
 }
 
@@ -82,8 +88,8 @@ switch_off() {
 install_packages() {
     log=$(mktemp)
     before=
-    for service in nginx sshd; do ! runs $service || before="$before $service"; done
-    say "packages of the distribution are missing, for the lab's hosts or for .venv: $*"
+    for service in nginx haproxy sshd; do ! runs $service || before="$before $service"; done
+    say "packages of the distribution are missing, for the lab's hosts${tests:+, for the tests} or for .venv: $*"
     say "installing them with apt-get; their services will not run on this machine"
     forbid_services
     # The package lists may be absent or old; both show only when something is fetched.
@@ -94,13 +100,14 @@ install_packages() {
     for package in "$@"; do
         case $package in
         nginx) switch_off nginx.service ;;
+        haproxy) switch_off haproxy.service ;;
         openssh-server) switch_off ssh.socket ssh.service ;;
         cron) switch_off cron.service ;;
         postgresql) switch_off postgresql.service ;;
         esac
     done
     remove_policy
-    for service in nginx sshd; do
+    for service in nginx haproxy sshd; do
         case $before in *"$service"*) continue ;; esac
         ! runs $service || fail "$service was started by the installation; stop it: kill $(cat "/run/$service.pid")"
     done
@@ -116,9 +123,9 @@ packages() {
     set -- $packages
     [ $# -gt 0 ] || return 0
     if [ "$(id -u)" != 0 ]; then
-        say "the lab wants packages that only root can install: sudo apt-get install -y --no-install-recommends $*"
+        say "the lab$wants packages that only root can install: sudo apt-get install -y --no-install-recommends $*"
     elif ! command -v apt-get >/dev/null; then
-        say "the lab wants packages that this distribution names in its own way: $*"
+        say "the lab$wants packages that this distribution names in its own way: $*"
     else
         install_packages "$@"
     fi

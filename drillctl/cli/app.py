@@ -7,11 +7,14 @@ from typing import Annotated
 import typer
 
 from drillctl.cli import (
+    gateway,
     history,
     lab,
     lease,
     notify,
+    privileges,
     recover,
+    report,
     run,
     schedule,
     schema,
@@ -61,9 +64,13 @@ app.command(name="switch", short_help="Point the gateway at a zone, and leave it
 app.command(name="status", short_help="Both zones, the gateway, and what is not well.")(status.status)
 app.command(name="watch", short_help="Look by the clock; print, store and tell what changed.")(watch.watch)
 app.command(name="recover", short_help="Put back what a killed drill left.")(recover.recover)
+app.command(name="report", short_help="The report of a run: HTML, Markdown, JUnit, JSON, CSV, evidence.")(report.report)
+app.command(name="verify-bundle", short_help="Check an evidence bundle, and who vouches for it.")(report.verify_bundle)
 app.add_typer(lease.app, name="lease", short_help="Who holds the hosts' leases; ending one by hand.")
 app.command(name="schedule", short_help="A drill by the clock: timer, crontab line, workflow.")(schedule.schedule)
 app.command(name="notify", short_help="Send a test message to everybody who is told of alarms.")(notify.notify)
+app.add_typer(gateway.app, name="gateway", short_help="What the gateway is configured for; adopting its config.")
+app.add_typer(privileges.app, name="privileges", short_help="What drillctl runs as root, and how to allow it.")
 app.command(name="validate", short_help="Check inventory and playbooks; touches no host.")(validate.validate)
 app.add_typer(history.app, name="history", short_help="The runs of the past: list, show, trend, export.")
 app.command(name="schema", short_help="JSON Schema of playbooks and inventories, for editors.")(schema.schema)

@@ -27,6 +27,15 @@ class DriverChoice(StrEnum):
     process = "process"
 
 
+class GatewayChoice(StrEnum):
+    """How the lab's gateway sends clients to a zone; docs/gateway.md tells the kinds apart."""
+
+    nginx = "nginx"
+    nginx_flag = "nginx-flag"
+    nginx_passive = "nginx-passive"
+    haproxy = "haproxy"
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -39,6 +48,9 @@ def up(
     model: Annotated[
         Path | None, typer.Option(help="Model folder that both zones serve; by default the sample model.")
     ] = None,
+    gateway: Annotated[
+        GatewayChoice | None, typer.Option(help="How the gateway is switched; by default `nginx`, by reload.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the lab, and wait until its hosts answer."""
@@ -49,7 +61,7 @@ def up(
     def say(line: str) -> None:
         typer.echo(f"{time.monotonic() - started:5.2f} s  {line}", err=True)
 
-    made = lab.up(driver.value, model, say)
+    made = lab.up(driver.value, model, say, gateway.value if gateway else None)
     seconds = time.monotonic() - started
     if as_json:
         typer.echo(_document(made, dict.fromkeys((host.name for host in made.hosts), True)))
@@ -95,17 +107,35 @@ def ssh(
     host: Annotated[str, typer.Argument(help="gateway, zone-a-1 or zone-b-1")],
     command: Annotated[list[str] | None, typer.Argument(help="Command to run; a shell without one.")] = None,
 ) -> None:
-    """Log in to a host, or run a command on it: drillctl lab ssh zone-a-1 -- systemctl status inference."""
+    """Log in to a host as drillctl does, or run a command on it: drillctl lab ssh zone-a-1 -- uptime."""
+    argv = _current().ssh_command(host, _words(command))
+    os.execv(argv[0], argv)  # noqa: S606 - ssh takes this process's terminal, streams and exit code
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def root(
+    host: Annotated[str, typer.Argument(help="gateway, zone-a-1 or zone-b-1")],
+    command: Annotated[list[str] | None, typer.Argument(help="Command to run; a shell without one.")] = None,
+) -> None:
+    """Be root on a host, which is not possible by SSH: drillctl lab root zone-a-1 -- systemctl restart inference."""
+    argv = _current().root_command(host, _words(command))
+    os.execv(argv[0], argv)  # noqa: S606 - it takes this process's terminal, streams and exit code
+
+
+def _current() -> Lab:
+    """Return the lab that is up. Raises NotStarted when there is none."""
     from drillctl import lab
     from drillctl.errors import NotStarted
 
     made = lab.current()
     if made is None:
         raise NotStarted("there is no lab", hint="`drillctl lab up` makes one")
-    # One word is a line for the host's shell, as with ssh itself; several are one command, each word as it is.
-    words = ["sh", "-c", command[0]] if command and len(command) == 1 else command or []
-    argv = made.ssh_command(host, words)
-    os.execv(argv[0], argv)  # noqa: S606 - ssh takes this process's terminal, streams and exit code
+    return made
+
+
+def _words(command: list[str] | None) -> list[str]:
+    """Return the words to run: one word is a line for the host's shell, as with ssh itself; several are one command."""
+    return ["sh", "-c", command[0]] if command and len(command) == 1 else command or []
 
 
 def _describe(made: Lab, answers: dict[str, bool] | None = None) -> None:
@@ -113,7 +143,7 @@ def _describe(made: Lab, answers: dict[str, bool] | None = None) -> None:
         where = f"{host.address}:{host.ssh_port}"
         state = "" if answers is None else ("  answers" if answers[host.name] else "  does not answer")
         typer.echo(f"  {host.name:<10} {where:<20} {host.zone or 'gateway':<8}{state}")
-    typer.echo(f"  clients    {made.url}")
+    typer.echo(f"  clients    {made.url}" + ("" if made.gateway == "nginx" else f", through {made.gateway}"))
     typer.echo(f"  inventory  {made.inventory}")
     if made.cannot_prove:
         because = f" ({made.fallback})" if made.fallback else ""
@@ -126,6 +156,7 @@ def _document(made: Lab, answers: dict[str, bool]) -> str:
             "schema_version": SCHEMA_VERSION,
             "up": True,
             "driver": made.driver,
+            "gateway": made.gateway,
             "folder": str(made.folder),
             "inventory": str(made.inventory),
             "url": made.url,

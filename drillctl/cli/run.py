@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from drillctl.cli.variables import VariablesOption, given
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from drillctl.cli.progress import Progress
     from drillctl.gates import Gate
     from drillctl.inventory import Inventory
     from drillctl.playbook import Playbook
     from drillctl.report.model import Report
+    from drillctl.run import People
 
 
 def run(
@@ -51,11 +54,14 @@ def run(
         typer.Option("--fail-if", metavar="RULE", help="Fail by it, as 'recovery_time > 1.25 * p50(last 10)'."),
     ] = None,
     variables: VariablesOption = None,
+    approver: Annotated[str | None, typer.Option(help="Who approved the drill, for the report.")] = None,
+    participant: Annotated[list[str] | None, typer.Option(help="Who takes part; may be given again.")] = None,
 ) -> None:
     """Drill: break the primary for real, switch, measure, prove, and put everything back."""
     from drillctl import playbook as books
 
     only_one(inventory, lab)
+    _check_names(approver, *(participant or ()))
     overrides = _overrides(override or [], reason)
     consent = Consent(yes=yes, confirm=confirm)
     file = books.find(playbook)
@@ -68,9 +74,12 @@ def run(
             return
         consent.check(estate)
         agreed = consent.ask(estate) if all(gate.lets_through for gate in gates) else not_asked(estate)
-        report = drill(estate, book, Sources(path.absolute(), file.absolute()), (*gates, agreed), cannot_prove)
+        people = people_of(estate, approver, participant)
+        sources = Sources(path.absolute(), file.absolute())
+        report = drill(estate, book, sources, (*gates, agreed), cannot_prove, people)
         show(report, as_json=as_json)
         tell(estate, report)
+    name_page(report, as_json=as_json)
     raise typer.Exit(report.exit_code)
 
 
@@ -83,6 +92,15 @@ def show(report: Report, *, as_json: bool) -> None:
     from drillctl.report.terminal import render
 
     render(report, out())
+
+
+def name_page(report: Report, *, as_json: bool) -> None:
+    """Name the HTML report last of all: where to go on reading."""
+    from drillctl.cli.console import err, out
+
+    page = Path(report.folder) / "report.html"
+    if page.is_file():
+        (err() if as_json else out()).print(f"report: {page}", soft_wrap=True, markup=False)
 
 
 @dataclass(frozen=True)
@@ -111,6 +129,7 @@ def drill(
     sources: Sources,
     gates: tuple[Gate, ...],
     cannot_prove: tuple[str, ...] = (),
+    people: People | None = None,
     *,
     keep: bool = False,
     force: bool = False,
@@ -128,6 +147,7 @@ def drill(
     from drillctl.history.regression import read_past
     from drillctl.interrupt import Interrupt
     from drillctl.journal import Journal, new_run, utc_now
+    from drillctl.report.keep import keep_report
     from drillctl.report.model import make_report
     from drillctl.run import Run
 
@@ -148,6 +168,7 @@ def drill(
     snapshot.keep_playbook(folder, book)
     last_words = f"`drillctl recover {run_id}` puts everything back."
     try:
+        _keep_sources(folder, estate, book, progress)
         with Interrupt(last_words=last_words) as interrupt:
             one = Run(
                 run_id=run_id,
@@ -160,16 +181,14 @@ def drill(
                 keep=keep,
                 force=force,
             )
+            one.people = people or one.people
             one.findings.gates = gates
             one.findings.not_proven += [what for what in cannot_prove if estate.waived(what) is None]
             one.findings.past = read_past(estate, book.name, book.objectives.regressions, progress.note)
             ending = drills.carry_out(one)
         report = make_report(one, ending, started_at, utc_now(), time.monotonic() - began)
         journal.record("verdict", verdict=report.verdict, exit_code=report.exit_code)
-        try:
-            (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            progress.note(f"report.json could not be written: {error.strerror}")
+        keep_report(one, report, progress.note)
         keep_run(report, estate, progress.note)
     finally:
         progress.close()
@@ -183,6 +202,47 @@ def tell(estate: Inventory, report: Report) -> None:
     from drillctl.notify.ending import tell_of_drill
 
     tell_of_drill(estate, report, lambda text: err().print(text, soft_wrap=True, markup=False))
+
+
+def _keep_sources(folder: Path, estate: Inventory, book: Playbook, progress: Progress) -> None:
+    from drillctl.report import stored
+
+    try:
+        stored.keep_sources(folder, estate, book)
+    except OSError as error:
+        progress.note(f"inventory and playbook could not be kept for the report: {error.strerror}")
+
+
+def _check_names(*names: str | None) -> None:
+    """Refuse a name that no report could show. Raises UsageError."""
+    from drillctl.errors import UsageError
+
+    for name in names:
+        if name is not None and not (name.isprintable() and 0 < len(name.strip()) <= 200):
+            raise UsageError(
+                f"{ascii(name)[:80]} is no name for the report",
+                hint="--approver and --participant take one line of at most 200 characters",
+                state="nothing was changed",
+            )
+
+
+def people_of(estate: Inventory, approver: str | None = None, participants: list[str] | None = None) -> People:
+    """Return who answers for a run: as said on the command line, otherwise as the inventory says."""
+    from drillctl.run import People
+
+    return People(approver or estate.approver, tuple(participants or estate.participants), _operator())
+
+
+def _operator() -> str:
+    """Return the account that runs drillctl, and where."""
+    import getpass
+    import platform
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user id that has no name
+        user = str(os.getuid())
+    return f"{user}@{platform.node()}"
 
 
 @contextlib.contextmanager

@@ -50,7 +50,9 @@ def switch(
         # Windows and blackouts are for drills: this is planned work, or the emergency itself.
         agreed = consent.ask(estate, f"Switch {estate.name} ({estate.environment}) to {turned.zone('standby').name}?")
         sources = runs.Sources(path.absolute(), None)
-        report = runs.drill(turned, book, sources, (agreed,), cannot_prove, keep=True, force=force)
+        people = runs.people_of(turned)
+        report = runs.drill(turned, book, sources, (agreed,), cannot_prove, people, keep=True, force=force)
         runs.show(report, as_json=as_json)
         runs.tell(turned, report)
+    runs.name_page(report, as_json=as_json)
     raise typer.Exit(report.exit_code)

@@ -35,7 +35,7 @@ def validate(
         file = books.find(name)
         try:
             book = books.load(file, given(variables) if playbooks else None)
-            if estate is not None:
+            if estate is not None and playbooks:
                 books.check_hosts(file, given(variables), book, estate)
             typer.echo(f"{file}: playbook `{book.name}` is valid ({len(books.images(book))} images)")
         except FileError as error:

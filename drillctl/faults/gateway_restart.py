@@ -25,33 +25,40 @@ class GatewayRestart(Fault):
     """Restart the gateway's service on each of its hosts; it is over when the service runs again."""
 
     fault: Literal["gateway-restart"]
-    unit: UnitName = "nginx.service"
+    unit: UnitName | None = None
+    """By default that of the gateway's kind: nginx.service or haproxy.service."""
     on_gateway: ClassVar[bool] = True
     lasts: ClassVar[bool] = False
 
     def does(self, inventory: Inventory, host: Host) -> tuple[str, str]:
-        return f"systemctl restart {self.unit}", f"systemctl start {self.unit}"
+        unit = self._unit(inventory)
+        return f"systemctl restart {unit}", f"systemctl start {unit}"
 
     def check(self, place: Place) -> None:
-        shown = place.transport.run(["systemctl", "is-active", "--", self.unit], check=False)
+        unit = self._unit(place.inventory)
+        shown = place.transport.run(["systemctl", "is-active", "--", unit], check=False)
         if shown.text != "active":
             raise NotStarted(
-                f"there is no unit {self.unit} that runs ({shown.complaint})",
+                f"there is no unit {unit} that runs ({shown.complaint})",
                 host=place.host.name,
                 hint="say in the playbook which `unit` the gateway is",
                 state="nothing was changed",
             )
 
     def undos(self, place: Place) -> tuple[Undo, ...]:
-        return (Undo("service.revive", place.host.name, f"start {self.unit}", {"unit": self.unit}),)
+        unit = self._unit(place.inventory)
+        return (Undo("service.revive", place.host.name, f"start {unit}", {"unit": unit}),)
 
     def inject(self, place: Place) -> str:
-        words = f"restarting {self.unit}"
-        return place.transport.script(words, RESTART, self.unit, timeout=60, privileged=True).text
+        unit = self._unit(place.inventory)
+        return place.transport.script(f"restarting {unit}", RESTART, unit, timeout=60, privileged=True).text
 
     def prove(self, place: Place, said: str) -> str:
         shown = dict(word.split("=", 1) for word in said.split() if "=" in word)
         before, after = shown.get("before", "0"), shown.get("after", "0")
         if "0" in (before, after) or before == after or shown.get("state") != "active":
             raise Inconclusive(f"the fault is not proven: {said}", host=place.host.name)
-        return f"{self.unit} restarted: pid {before} is now {after}"
+        return f"{self._unit(place.inventory)} restarted: pid {before} is now {after}"
+
+    def _unit(self, inventory: Inventory) -> str:
+        return self.unit or ("haproxy.service" if inventory.gateway.kind == "haproxy" else "nginx.service")

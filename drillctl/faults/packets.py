@@ -80,6 +80,9 @@ echo "$hits"
 """
 
 
+LISTED = 'exec nft list table inet "$1"\n'
+
+
 class Packets(Fault):
     """What the three have in common."""
 
@@ -144,7 +147,9 @@ class Packets(Fault):
     def still(self, place: Place) -> None:
         if self._seconds():
             return
-        listed = place.transport.run(["nft", "list", "table", "inet", table_of(place)], privileged=True, check=False)
+        listed = place.transport.script(
+            "looking at the packet filter", LISTED, table_of(place), privileged=True, check=False
+        )
         if listed.exit_code != 0:
             raise Inconclusive("the packet filter is gone: the fault did not last", host=place.host.name)
 

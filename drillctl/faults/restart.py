@@ -5,6 +5,7 @@ The drop-in is in /run, so that a reboot undoes it; it is the file that `service
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from drillctl.errors import Inconclusive, NotStarted
@@ -119,12 +120,14 @@ class CrashLoop(RestartedWrong):
         evidence = super().prove(place, said)
         before = int(said.split()[0]) if said.split() and said.split()[0].isdigit() else 0
         restarts = 0
-        for _ in range(20):
+        deadline = time.monotonic() + self.prove_within
+        while time.monotonic() < deadline:
             shown = place.transport.run(["systemctl", "show", "--property=NRestarts", "--value", "--", place.unit]).text
             restarts = int(shown) if shown.isdigit() else 0
             # A restart by hand sets the counter back to 0 (systemd.service(5)); both sides of it are seen here.
             if restarts >= 2 and restarts != before:
                 return f"{evidence}; restarted {restarts} times so far"
+            time.sleep(0.2)
         raise Inconclusive(f"the fault is not proven: restarted {restarts} times only", host=place.host.name)
 
 
@@ -178,8 +181,6 @@ def prove_unfit(place: Place, words: str, seconds: float) -> str:
 
     Raises Inconclusive when it is healthy, or has not made up its mind within so many seconds.
     """
-    import time
-
     from drillctl import survey
     from drillctl.errors import HostError
 

@@ -23,7 +23,8 @@ SLOW = (
 token=$3 on=$4 off=$5 most=$6
 [ -n "$pids" ] || { echo "pids="; exit 0; }
 umask 077
-: > "$token" || exit 1
+# Never through a link that somebody put there.
+( set -C && : > "$token" ) || exit 1
 setsid sh -c '
     token=$1 on=$2 off=$3 most=$4
     shift 4

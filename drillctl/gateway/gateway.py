@@ -1,4 +1,4 @@
-"""What drillctl asks of a gateway, and what it gets back. `nginx.py` is the real one, `scripted.py` the fake.
+"""What drillctl asks of a gateway, and what it gets back. `kinds.py` names the real ones, `scripted.py` is the fake.
 
 The order in a drill is read → stage → activate → prove_applied … restore → prove_applied; `discard` instead of
 `activate` when the drill does not go on. Nothing that clients notice happens before `activate`.
@@ -37,8 +37,10 @@ class Server:
 class HostConfig:
     """The live config of one gateway host, as it was read.
 
-    `path` is the inventory's; `resolved` is the file behind its links, the one that is replaced. `mode` holds the
-    permission bits, `owner` is uid:gid in numbers.
+    `content` holds its bytes, or what sha256sum prints of a file that is never changed. `path` is the inventory's;
+    `resolved` is the file behind its links, the one that is replaced. `mode` holds the permission bits, `owner` is
+    uid:gid in numbers. `choice` is what decides besides the file: whether a flag is there, the states of servers at
+    run time; empty where the file alone decides. It must be as before, too.
     """
 
     host: str
@@ -49,6 +51,7 @@ class HostConfig:
     mode: int
     owner: str
     servers: tuple[Server, ...]
+    choice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +142,13 @@ class Activation:
 
 @dataclass(frozen=True, slots=True)
 class AccessMark:
-    """How far the access log of each host was written at a moment."""
+    """How far the access log of each host was written at a moment; for a gateway that counts itself, its `counters`.
+
+    `counters` holds, by host, how many answers each server had given by then.
+    """
 
     positions: Mapping[str, LogPosition]
+    counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,33 +6,33 @@ the results and the errors.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from drillctl.errors import DrillctlError, GatewayError
 from drillctl.gateway import access_log, configured_zone
 from drillctl.gateway.gateway import AccessMark, Activation, Gateway, GatewayConfig, Served, Staged
+from drillctl.gateway.hosts import GatewayHosts
 from drillctl.gateway.nginx_config import read_upstream
 from drillctl.gateway.nginx_host import NginxHost
-from drillctl.hosts.fleet import each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from drillctl.gateway.gateway import StagedHost
     from drillctl.hosts.transport import Transport
-    from drillctl.inventory import Inventory
-
-T = TypeVar("T")
+    from drillctl.inventory import Inventory, NginxReload
 
 
 class NginxGateway(Gateway):
     """All nginx hosts of an inventory. `run_id` names the staged files, so that two runs never meet."""
 
-    def __init__(self, inventory: Inventory, transports: Mapping[str, Transport], run_id: str) -> None:
+    def __init__(
+        self, inventory: Inventory, options: NginxReload, transports: Mapping[str, Transport], run_id: str
+    ) -> None:
         self._inventory = inventory
-        self._hosts = {
-            host.name: NginxHost(inventory.gateway, transports[host.name], run_id) for host in inventory.gateway.hosts
-        }
+        self._options = options
+        hosts = {host.name: NginxHost(options, transports[host.name], run_id) for host in options.hosts}
+        self._everywhere = GatewayHosts(inventory, hosts).everywhere
         self._activated: set[str] = set()
         """sha256 sums of what this gateway object put in place, which `restore` may therefore replace."""
 
@@ -98,7 +98,7 @@ class NginxGateway(Gateway):
 
     def _check_zone(self, staged: StagedHost, zone: str) -> None:
         """Raise when the candidate also sends clients to a server of no zone."""
-        servers = read_upstream(staged.content, self._inventory.gateway.upstream)
+        servers = read_upstream(staged.content, self._options.upstream)
         configured, reason = configured_zone.of_servers(self._inventory, servers)
         if configured != zone:
             raise GatewayError(
@@ -107,31 +107,3 @@ class NginxGateway(Gateway):
                 hint="comment out servers of no zone, or name them in the inventory",
                 state="nothing was changed",
             )
-
-    def _everywhere(self, work: Callable[[NginxHost], T], only: Collection[str] | None = None) -> dict[str, T]:
-        """Do something on all hosts (or `only` those) in parallel and wait for all; raise what went wrong, joined."""
-        wanted = [host for host in self._inventory.gateway.hosts if only is None or host.name in only]
-
-        def attempt(name: str) -> T | DrillctlError:
-            try:
-                return work(self._hosts[name])
-            except DrillctlError as error:
-                return error
-
-        outcomes = each(wanted, lambda host: attempt(host.name))
-        errors = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, DrillctlError)}
-        if errors:
-            raise _joined(errors, [name for name in outcomes if name not in errors])
-        return {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, DrillctlError)}
-
-
-def _joined(errors: Mapping[str, DrillctlError], done: Iterable[str]) -> DrillctlError:
-    """Return one error for all hosts; its state tells them apart."""
-    first = next(iter(errors.values()))
-    others = list(done)
-    if len(errors) == 1 and not others:
-        return first
-    states = [f"{name}: {error.state or 'see the error'}" for name, error in errors.items()]
-    states.extend(f"{name}: done" for name in others)
-    message = "; ".join(str(error) for error in errors.values())
-    return GatewayError(message, hint=first.hint, state="; ".join(states))

@@ -128,7 +128,7 @@ class _Upstream:
     def __init__(self, text: str, name: str) -> None:
         self.text = text
         self.name = name
-        block = _block(text, name)
+        block = find_upstream(text, name)
         body = block.body or ()
         self.entries = tuple(sorted(self._read(body), key=lambda entry: entry.start))
         self.includes = [d.arguments[0] for d in body if isinstance(d, Directive) and d.name == "include"]
@@ -263,7 +263,8 @@ class _Upstream:
         return one_line and self._starts_line(directive.start) and (rest == "" or rest.startswith("#"))
 
 
-def _block(text: str, name: str) -> Directive:
+def find_upstream(text: str, name: str) -> Directive:
+    """Return the only upstream of a name in a decoded config. Raises GatewayError when there is none, or two."""
     wanted = name.encode("utf-8").decode(ENCODING)
     blocks = [d for d in directives(text) if d.name == "upstream" and d.body is not None and len(d.words) == 2]
     found = [block for block in blocks if block.arguments[0] == wanted]

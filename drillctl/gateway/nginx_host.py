@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from drillctl.gateway.nginx_staging import ReadFile
     from drillctl.hosts.transport import Completed, Transport
-    from drillctl.inventory import Gateway as GatewayOptions
+    from drillctl.inventory import Nginx
 
 TEST_TIMEOUT = 30.0
 """Seconds for `nginx -t`, which may have to resolve names."""
@@ -33,6 +33,9 @@ SWITCH_TIMEOUT = 30.0
 
 WAIT_MARGIN = 5.0
 """Seconds that a host has beyond a given time to say that it was not enough."""
+
+SAME_MOMENT = 0.05
+"""Seconds between a change and the workers of its reload that cannot be told apart."""
 
 MOST_LOG_BYTES = 32 << 20
 """How much of an access log is fetched at most."""
@@ -46,7 +49,7 @@ _ALARM = re.compile(r"\[(emerg|alert|crit)\]")
 class NginxHost:
     """nginx on one host, reached through `transport`, configured as the inventory's gateway says."""
 
-    def __init__(self, options: GatewayOptions, transport: Transport, run_id: str) -> None:
+    def __init__(self, options: Nginx, transport: Transport, run_id: str) -> None:
         self.name = transport.host
         self._options = options
         self._transport = transport
@@ -64,6 +67,12 @@ class NginxHost:
             raise self._error(f"{self._options.config}: {error.message}", hint=error.hint) from None
         digest = hashlib.sha256(content).hexdigest()
         path = resolved.decode("utf-8", "surrogateescape")
+        if self._transport.installed is not None and path != self._options.config:
+            raise self._error(
+                f"{self._options.config} leads to {path}, and the programs installed here know only the former",
+                hint=f"set `gateway.config` to {path}, then install them again (`drillctl privileges --help`)",
+                state="nothing was changed",
+            )
         return HostConfig(self.name, self._options.config, path, content, digest, int(mode, 8), owner, servers)
 
     def test(self) -> str:
@@ -75,8 +84,10 @@ class NginxHost:
 
     def places(self) -> tuple[str, ...]:
         """Return the paths that `stage` will make: its folder, and the main config of the test tree."""
-        main = self._files_read()[0].path
-        return join(dirname(self.read().resolved), self._mark), join(dirname(main), f"{self._mark}.conf")
+        folder = join(dirname(self.read().resolved), self._mark)
+        if self._transport.installed is not None:
+            return (folder,)
+        return folder, join(dirname(self._files_read()[0].path), f"{self._mark}.conf")
 
     def stage(self, zone: str, enable: Collection[str], disable: Collection[str]) -> StagedHost:
         """Stage a candidate that serves `enable` and not `disable`, and test it in the live file's place.
@@ -88,23 +99,41 @@ class NginxHost:
             content = select(config.content, self._options.upstream, enable, disable)
         except GatewayError as error:
             raise self._error(f"{config.path}: {error.message}", hint=error.hint) from None
+        return self.stage_content(config, content, f"{zone}.candidate")
+
+    def stage_content(self, config: HostConfig, content: bytes, name: str) -> StagedHost:
+        """Stage bytes as a candidate of this name, and test it in the place of the live file that was read.
+
+        Raises GatewayError with nothing left behind.
+        """
         folder = join(dirname(config.resolved), self._mark)
-        candidate = join(folder, f"{zone}.candidate")
+        candidate = join(folder, name)
         test_root = ""
         try:
             read = self._files_read()
-            resolved = self._resolve([file.path for file in read])
-            self._check_live(config, read, resolved)
-            tree = build_tree(
-                read, resolved, live=config.resolved, candidate=candidate, content=content, root=f"{self._mark}.conf"
-            )
-            test_root = tree.root
-            self._script(scripts.PREPARE, config.resolved, folder, self._options.pidfile)
-            self._write(candidate, config.resolved, content)
-            for path, copy in tree.files.items():
-                self._write(path, tree.copy_of[path], copy)
-            tested = self._test("-c", tree.root, "-T")
-            self._check_test(tested, tree.expected, candidate if candidate in tree.expected else tree.root, content)
+            if self._transport.installed is None:
+                resolved = self._resolve([file.path for file in read])
+                self._check_live(config, read, resolved)
+                tree = build_tree(
+                    read,
+                    resolved,
+                    live=config.resolved,
+                    candidate=candidate,
+                    content=content,
+                    root=f"{self._mark}.conf",
+                )
+                test_root = tree.root
+                self._script(scripts.PREPARE, config.resolved, folder, self._options.pidfile)
+                self._write(candidate, config.resolved, content)
+                for path, copy in tree.files.items():
+                    self._write(path, tree.copy_of[path], copy)
+                tested = self._test("-c", tree.root, "-T")
+                seen_at = candidate if candidate in tree.expected else tree.root
+                self._check_test(tested, tree.expected, seen_at, content)
+            else:
+                self._script(scripts.PREPARE, config.resolved, folder, self._options.pidfile)
+                self._write(candidate, config.resolved, content)
+                tested = self._test_in_place(candidate, config, read, content)
         except BaseException:
             with contextlib.suppress(HostError):  # what went wrong first is what matters
                 self._discard(folder, test_root)
@@ -135,7 +164,11 @@ class NginxHost:
             staged.sha256,
             self._options.pidfile,
             self._options.error_log,
-            shlex.join([*self._options.test, "-c", staged.test_root]),
+            shlex.join(
+                [*self._options.test, "-c", staged.test_root]
+                if staged.test_root
+                else in_place(staged.candidate, staged.live, self._options.test)
+            ),
             self._reload,
         )
 
@@ -184,6 +217,21 @@ class NginxHost:
             self._reload,
             stdin=original.content,
         )
+
+    def check_in_force(self, config: HostConfig) -> None:
+        """Raise GatewayError unless all workers are younger than the live file: else they may not go by it."""
+        options = self._options
+        facts = _sections(self._script(scripts.FACTS, config.resolved, options.pidfile, options.error_log).stdout)
+        _, _, changed, *_ = [*facts["file"].splitlines(), "", "", ""]
+        now, uptime, *_ = facts["clock"].split()
+        # Workers of a reload right behind the change may seem a little older: start times are told to 10 ms.
+        since = _seconds(changed) - SAME_MOMENT
+        if not younger_than(read_processes(facts["workers"]), since, _seconds(now), _seconds(uptime)):
+            raise self._error(
+                f"{config.path} was changed after nginx has read it: nobody knows what nginx goes by",
+                state="nothing was changed",
+                hint=f"reload nginx ({self._reload}), see that all is well, and try again",
+            )
 
     def prove_applied(self, activated: ActivatedHost, timeout: float) -> None:
         """Return when the host serves by the new config; raise GatewayError when not within `timeout` seconds."""
@@ -279,6 +327,30 @@ class NginxHost:
                 hint="did someone change nginx's files at this moment? try again",
             )
 
+    def _test_in_place(
+        self, candidate: str, config: HostConfig, before: Sequence[ReadFile], content: bytes
+    ) -> Completed:
+        """Test a candidate where nginx sees it in the live file's place. Raises GatewayError when it is refused."""
+        words = (candidate, config.resolved, *self._options.test, "-T")
+        done = self._script_as_it_ends(scripts.IN_PLACE, *words, timeout=TEST_TIMEOUT)
+        if done.exit_code != 0:
+            raise self._error(
+                f"nginx does not accept the candidate: {_said(done)}",
+                state="nothing was changed; the live config serves",
+            )
+        read = parse_dump(done.stdout)
+        changed = [(was, now) for was, now in zip(before, read, strict=False) if was != now]
+        same_files = [file.path for file in before] == [file.path for file in read]
+        if not (same_files and changed and all((was.content, now.content) == (config.content, content)
+                                               for was, now in changed)):  # fmt: skip
+            files = ", ".join(file.path for file in before[:8]) + (", …" if len(before) > 8 else "")
+            raise self._error(
+                f"the test of the candidate did not read it in the place of {config.resolved}; nginx reads {files}",
+                state="nothing was changed",
+                hint="set `gateway.config` to the file that holds the upstream, as nginx itself sees it",
+            )
+        return done
+
     def _test(self, *options: str) -> Completed:
         return self._transport.run([*self._options.test, *options], timeout=TEST_TIMEOUT, check=False, privileged=True)
 
@@ -322,10 +394,13 @@ class NginxHost:
             switch_seconds=_seconds(end) - _seconds(start),
         )
 
-    def _script(self, source: str, *arguments: str, stdin: bytes = b"", timeout: float = TEST_TIMEOUT) -> Completed:
-        done = self._transport.script(
+    def _script_as_it_ends(self, source: str, *arguments: str, stdin: bytes = b"", timeout: float) -> Completed:
+        return self._transport.script(
             "a program on the host", source, *arguments, stdin=stdin, timeout=timeout, check=False, privileged=True
         )
+
+    def _script(self, source: str, *arguments: str, stdin: bytes = b"", timeout: float = TEST_TIMEOUT) -> Completed:
+        done = self._script_as_it_ends(source, *arguments, stdin=stdin, timeout=timeout)
         if done.exit_code == _REFUSED:
             raise self._error(_refusal(done), state="nothing was changed")
         if done.exit_code != 0:
@@ -334,6 +409,11 @@ class NginxHost:
 
     def _error(self, message: str, *, hint: str | None = None, state: str | None = None) -> GatewayError:
         return GatewayError(message, host=self.name, hint=hint, state=state)
+
+
+def in_place(candidate: str, live: str, test: Sequence[str]) -> list[str]:
+    """Return the command that tests a candidate where nginx sees it in the live file's place."""
+    return ["unshare", "-m", "sh", "-c", scripts.IN_PLACE_STEPS, "sh", candidate, live, *test]
 
 
 def _sections(output: bytes) -> dict[str, str]:

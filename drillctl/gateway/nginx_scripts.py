@@ -118,6 +118,13 @@ sync -- "$1" 2>/dev/null || sync
 """
 """path, file whose mode and owner it takes; the bytes on stdin."""
 
+IN_PLACE_STEPS = 'mount -o bind "$1" "$2" && shift 2 && exec "$@"'
+IN_PLACE = f"exec unshare -m sh -c '{IN_PLACE_STEPS}' sh \"$@\"\n"
+"""candidate, live, test command: runs it where the candidate is seen in the live file's place, by nobody else.
+
+That place is a mount namespace of its own (unshare(1)), which ends with the command. It needs root.
+"""
+
 ACTIVATE = (
     _PRELUDE
     + r"""

@@ -22,6 +22,7 @@ from drillctl.gateway.gateway import (
     StagedHost,
 )
 from drillctl.gateway.nginx_config import diff, read_upstream, select
+from drillctl.inventory import NginxReload
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -43,7 +44,10 @@ class ScriptedGateway(Gateway):
 
     def __init__(self, inventory: Inventory, content: bytes) -> None:
         names = [host.name for host in inventory.gateway.hosts]
+        if not isinstance(inventory.gateway, NginxReload):
+            raise TypeError("the gateway in memory is one of the kind `nginx`")
         self.inventory = inventory
+        self._upstream = inventory.gateway.upstream
         self.files = dict.fromkeys(names, content)
         self.in_force = dict.fromkeys(names, content)
         self.staged: dict[str, bytes] = {}
@@ -57,7 +61,7 @@ class ScriptedGateway(Gateway):
     def answer(self, requests: int) -> None:
         """Let clients ask: each request goes to the first server that is enabled in what is in force."""
         content = next(iter(self.in_force.values()))
-        servers = read_upstream(content, self.inventory.gateway.upstream)
+        servers = read_upstream(content, self._upstream)
         serving = next(server.address for server in servers if server.state == "enabled")
         self._answers.extend([serving] * requests)
 
@@ -82,7 +86,7 @@ class ScriptedGateway(Gateway):
         disable = [address for addresses in zones.values() for address in addresses]
         hosts = []
         for name, content in self.files.items():
-            candidate = select(content, self.inventory.gateway.upstream, enable, disable)
+            candidate = select(content, self._upstream, enable, disable)
             path = self.inventory.gateway.config
             self.staged[name] = candidate
             hosts.append(
@@ -156,7 +160,7 @@ class ScriptedGateway(Gateway):
 
     def _config(self, name: str) -> HostConfig:
         content, path = self.files[name], self.inventory.gateway.config
-        servers = read_upstream(content, self.inventory.gateway.upstream)
+        servers = read_upstream(content, self._upstream)
         return HostConfig(name, path, path, content, _sha256(content), 0o644, "0:0", servers)
 
     def _put(self, name: str, content: bytes) -> ActivatedHost:

@@ -189,6 +189,8 @@ undo_all() { # id of the only one, or nothing
         gateway.discard | file.discard) shift && discard "$@" ;;
         command.run) said=$(sh -c "$2" </dev/null 2>&1 9<&-) || oops "$2: $said" ;;
         gateway.restore) restore "$D/kept-${name#*-}" "$@" ;;
+        gateway.haproxy) put_states "$D/kept-${name#*-}" "$@" ;;
+        gateway.flag) put_flag "$D/kept-${name#*-}" "$@" ;;
         *) oops "this guard knows no undo of this kind" ;;
         esac || { open=1 && continue; }
         rm -f "$D/undos/$name"
@@ -285,6 +287,100 @@ restore() {
     said=$(sh -c "$reload" </dev/null 2>&1 9<&-) || oops "$reload failed: $said"
 }
 
+# The kept flag, its kind, then: flag; sha256, mode and owner of what it was (`-`: absent); sha256 of the drill's, or
+# `absent`; health URLs of the zone that serves then. What nginx looks for at every request needs no reload.
+put_flag() {
+    kept=$1 flag=$3 wanted=$4 mode=$5 owner=$6 ours=$7
+    shift 7
+    found=-
+    [ ! -e "$flag" ] || found=$(sum "$flag")
+    [ "$found" != "$wanted" ] || return 0
+    [ "$found" != - ] || found=absent
+    [ "$found" = "$ours" ] || oops "someone else changed $flag; it was left as it is" || return
+    for url; do
+        answers "$url" || oops "$url does not answer 200; the gateway stays as it is" || return
+    done
+    if [ "$wanted" = - ]; then
+        rm -f -- "$flag" || oops "$flag could not be removed" || return
+    else
+        new=${flag%/*}/.drillctl-guard.new
+        if ! { cat "$kept" >"$new" && chown -- "$owner" "$new" && chmod -- "$mode" "$new" && harden "$new" &&
+            mv -f -- "$new" "$flag"; }; then
+            rm -f -- "$new"
+            oops "$flag could not be written" || return
+        fi
+    fi
+    harden "${flag%/*}"
+}
+
+# Socket of HAProxy (a path, or address:port), command line → what it says. It comes with no client of its own.
+ask_haproxy() {
+    where=UNIX-CONNECT:$1
+    case $1 in /*) ;; *) where=TCP:$1 ;; esac
+    # shellcheck disable=SC2016 # expands in perl
+    if command -v socat >/dev/null; then
+        printf '%s\n' "$2" | socat -t 5 - "$where" 9<&-
+    elif command -v perl >/dev/null; then
+        perl -MSocket -e 'alarm 5; ($a, $c) = @ARGV; ($h, $p) = $a =~ m{^([^/]*):(\d+)$};
+            socket(S, $p ? PF_INET : PF_UNIX, SOCK_STREAM, 0) or die "$!\n";
+            connect(S, $p ? pack_sockaddr_in($p, inet_aton($h)) : pack_sockaddr_un($a)) or die "$!\n";
+            syswrite S, "$c\n"; print while <S>' "$1" "$2" 9<&-
+    elif command -v python3 >/dev/null; then
+        python3 -c 'import socket, sys
+a, c = sys.argv[1:]; h, _, p = a.rpartition(":"); u = a.startswith("/")
+s = socket.socket(socket.AF_UNIX if u else socket.AF_INET); s.settimeout(5); s.connect(a if u else (h, int(p)))
+s.sendall(c.encode() + b"\n")
+while b := s.recv(65536): sys.stdout.buffer.write(b)' "$1" "$2" 9<&-
+    else
+        case $1 in /*) set -- "$2" -U "$1" ;; *) set -- "$2" "${1%:*}" "${1##*:}" ;; esac
+        words=$1 && shift
+        printf '%s\n' "$words" | nc -w 5 "$@" 9<&-
+    fi
+}
+# Socket, backend → NAME=ready, drain or maint, of each server, with blanks between: bits as in haproxy_state.py.
+states_of() {
+    ask_haproxy "$1" "show servers state $2" 2>/dev/null | {
+        blank=''
+        while read -r _ in _ name _ _ bits _; do
+            [ "$in" = "$2" ] || continue
+            set=ready
+            [ $((bits & 24)) = 0 ] || set=drain
+            [ $((bits & 35)) = 0 ] || set=maint
+            printf '%s%s=%s' "$blank" "$name" "$set"
+            blank=' '
+        done
+    }
+}
+# The kept state file, its kind, then: socket; sha256 of the state file (`-`: absent); backend; the servers as they were,
+# and as the drill set them; the commands that set them as they were; state file, its mode and owner; health URLs.
+put_states() {
+    kept=$1 socket=$3 wanted=$4 backend=$5 was=$6 ours=$7 words=$8 file=$9
+    shift 9
+    mode=$1 owner=$2
+    shift 2
+    found=$(states_of "$socket" "$backend")
+    [ -n "$found" ] || oops "HAProxy does not answer at $socket" || return
+    if [ "$found" != "$was" ]; then
+        [ "$found" = "$ours" ] || oops "someone else changed the servers of $backend; they were left as they are" || return
+        for url; do
+            answers "$url" || oops "$url does not answer 200; the gateway stays as it is" || return
+        done
+        ask_haproxy "$socket" "$words" >/dev/null 2>&1
+        [ "$(states_of "$socket" "$backend")" = "$was" ] || oops "HAProxy did not take its servers back: $words" || return
+    fi
+    if [ "$wanted" = - ]; then
+        rm -f -- "$file" || oops "$file could not be removed" || return
+    elif [ ! -e "$file" ] || [ "$(sum "$file")" != "$wanted" ]; then
+        new=${file%/*}/.drillctl-guard.new
+        if ! { cat "$kept" >"$new" && chown -- "$owner" "$new" && chmod -- "$mode" "$new" && harden "$new" &&
+            mv -f -- "$new" "$file"; }; then
+            rm -f -- "$new"
+            oops "$file could not be written" || return
+        fi
+    fi
+    harden "${file%/*}"
+}
+
 # Tell whether a URL answers with 200, by whichever program is here.
 answers() {
     rest=${1#http://} path=/
@@ -351,10 +447,12 @@ register() { # id, kind, arguments
     # shellcheck disable=SC2012 # these names hold nothing odd
     last=$(ls "$D/undos" | tail -n 1) && last=${last%%-*}
     file=${file##*/} file=${file:-$((${last:-99} + 1))-$1}
-    if [ "$2" = gateway.restore ]; then
+    case $2:${4:-} in
+    *:-) ;;
+    gateway.restore:* | gateway.flag:* | gateway.haproxy:*)
         put "kept-$1"
-        [ "$(sum "$D/kept-$1")" = "$4" ] || fail 74 "the original bytes did not arrive whole"
-    fi
+        [ "$(sum "$D/kept-$1")" = "$4" ] || fail 74 "the original bytes did not arrive whole" ;;
+    esac
     shift
     printf '%s\n' "$@" | put "undos/$file" || exit
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import re
 import socket
 import threading
 import time
@@ -28,8 +29,8 @@ BEATS_PER_TTL = 4
 
 
 def owner() -> str:
-    """Return who this is, for others to read: user, machine, pid."""
-    return f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
+    """Return who this is, for others to read: user, machine, pid; of odd characters only that they are there."""
+    return re.sub(r"[^A-Za-z0-9 ._@+-]", "_", f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}")
 
 
 def clock() -> float:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from drillctl.errors import NotStarted
 from drillctl.faults.processes import named
+from drillctl.guard import gateway_orders
 from drillctl.guard.lease import Order
 from drillctl.hosts.systemd import hold_of
-from drillctl.inventory import SystemdStart
+from drillctl.inventory import Haproxy, NginxFlag, NginxPassive, SystemdStart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +61,7 @@ def _revive(inventory: Inventory, host: Host, arguments: Mapping[str, str]) -> t
     unit = arguments.get("unit") or (start.unit if isinstance(start, SystemdStart) else None)
     if unit is None:
         return ("process",)
-    url = f"http://{_with_port(inventory, host)}{inventory.service.paths.health}"
+    url = f"http://{gateway_orders.with_port(inventory, host)}{inventory.service.paths.health}"
     return ("systemd", unit, hold_of(unit), *([url] if arguments.get("restart") else []))
 
 
@@ -70,9 +71,15 @@ def discard(places: Mapping[str, tuple[str, ...]]) -> dict[str, Order]:
 
 
 def restore(inventory: Inventory, original: GatewayConfig, staged: Staged | None) -> dict[str, Order]:
-    """Return, by host, the orders that put the original config back once the primary answers."""
-    health = inventory.service.paths.health
-    urls = tuple(f"http://{_with_port(inventory, host)}{health}" for host in inventory.zone("primary").hosts)
+    """Return, by host, the orders that give clients back to the primary once it answers, as the gateway's kind does."""
+    options = inventory.gateway
+    if isinstance(options, NginxFlag):
+        return gateway_orders.flag(inventory, options, original, staged)
+    if isinstance(options, NginxPassive):
+        return {}  # nothing is switched
+    if isinstance(options, Haproxy):
+        return gateway_orders.haproxy(inventory, options, original, staged)
+    urls = gateway_orders.health_urls(inventory, "primary")
     candidates = {host.host: host.sha256 for host in staged.hosts} if staged else {}
     return {
         config.host: Order(
@@ -84,7 +91,7 @@ def restore(inventory: Inventory, original: GatewayConfig, staged: Staged | None
                 f"{config.mode:o}",
                 config.owner,
                 candidates.get(config.host, config.sha256),
-                shlex.join(inventory.gateway.reload),
+                shlex.join(options.reload),
                 *urls,
             ),
             config.content,
@@ -115,8 +122,3 @@ def memory(inventory: Inventory, host: Host) -> bytes:
             state="nothing was changed",
         )
     return "".join(f"{line}\n" for line in lines).encode()
-
-
-def _with_port(inventory: Inventory, host: Host) -> str:
-    upstream = inventory.upstream(host)
-    return upstream if upstream.rpartition(":")[2].isdigit() else f"{upstream}:{inventory.port(host)}"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from drillctl import survey
 from drillctl.errors import DrillctlError, GatewayError, HostError
-from drillctl.gateway.nginx import NginxGateway
-from drillctl.guard import orders
+from drillctl.gateway.kinds import gateway_of
+from drillctl.guard import gateway_orders, orders
 from drillctl.guard.client import GuardClient
 from drillctl.guard.guards import owner
 from drillctl.guard.lease import MEANING, Held, Holding
@@ -187,7 +187,7 @@ class _Recovery:
         """Have the original config put back by the guard, which holds its bytes. Raises GatewayError when it is not."""
         deadline = time.monotonic() + SWITCH
         holding = client.show()
-        original = holding.order("gateway.restore")
+        original = next((order for order in holding.orders if order.id == gateway_orders.ID), None)
         while holding.orders:
             holding = client.undo()
             if holding.orders and time.monotonic() > deadline:
@@ -200,7 +200,7 @@ class _Recovery:
                 )
             if holding.orders:
                 self.interrupt.sleep(1.0)
-        if original is not None:
+        if original is not None and original.kind == "gateway.restore":
             self._same_bytes(host, original.arguments[1])
         self.done(host, "its config is the original, staged files are gone")
 
@@ -210,7 +210,7 @@ class _Recovery:
         gateways = {host.name for host in self.inventory.gateway.hosts}
         if gateways <= self.fleet.transports.keys():
             try:
-                config = NginxGateway(self.inventory, self.fleet.transports, "recover").read()
+                config = gateway_of(self.inventory, self.fleet.transports, "recover").read()
                 if config.configured_zone != primary:
                     named = config.configured_zone or f"no single zone: {config.reason}"
                     self.recovered.left.append(f"the gateway is configured for {named}, not for {primary}")
@@ -225,7 +225,7 @@ class _Recovery:
             self.recovered.left.append(problem or f"clients are answered by {zone}, not by {primary}")
 
     def _same_bytes(self, host: Host, sha256: str) -> None:
-        gateway = NginxGateway(self.inventory, self.fleet.transports, "recover")
+        gateway = gateway_of(self.inventory, self.fleet.transports, "recover")
         found = gateway.read().host(host.name).sha256
         if found != sha256:
             raise GatewayError(f"the config's sha256 is {found}, the original's was {sha256}", host=host.name)

@@ -74,9 +74,18 @@ def connect_all(inventory: Inventory) -> tuple[Fleet, dict[str, DrillctlError]]:
 
     def login(host: Host) -> None:
         try:
-            opened[host.name] = ssh.connect(host.name, host.address, inventory.login(host))
+            login = inventory.login(host)
+            transport = ssh.connect(host.name, host.address, login)
+            opened[host.name] = transport
+            if login.by == "installed":
+                from drillctl.privileges.installed import Installed
+
+                transport.installed = Installed(inventory, host)
+                transport.installed.verify(transport)
         except DrillctlError as error:
             errors[host.name] = error
+            if host.name in opened:
+                opened.pop(host.name).close()
 
     each(inventory.hosts, login)
     return Fleet(inventory, opened), errors

@@ -82,7 +82,9 @@ class SshTransport(Transport):
             raise Unreachable(f"no channel could be opened ({_reason(error)})", host=self.host) from None
 
     def beside(self) -> SshTransport:
-        return SshTransport(self.host, self._link, sudo=bool(self.privileged_prefix))
+        other = SshTransport(self.host, self._link, sudo=bool(self.privileged_prefix))
+        other.installed = self.installed
+        return other
 
     def reconnect(self) -> None:
         self._warm.clear()
@@ -238,7 +240,7 @@ def connect(host: str, address: str, options: SshOptions) -> SshTransport:
     What `options` leaves open comes from ~/.ssh/config (HostName, User, Port, IdentityFile, ProxyJump, ProxyCommand)
     and the agent. Raises Unreachable, HostKeyRefused, LoginRefused or FileError.
     """
-    return SshTransport(host, _Link(lambda: _login(host, address, options)), sudo=options.sudo)
+    return SshTransport(host, _Link(lambda: _login(host, address, options)), sudo=options.by == "sudo")
 
 
 def _login(host: str, address: str, options: SshOptions) -> tuple[paramiko.SSHClient, _Proxy | None]:

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from drillctl.hosts.service import ServiceAction
     from drillctl.hosts.transport import Transport
 
-_HOLD = "90-drillctl-hold.conf"
+HOLD = "90-drillctl-hold.conf"
 """The runtime drop-in that keeps systemd from restarting a killed unit; in /run, so that a reboot undoes it too."""
 
-_STATE = """
+STATE = """
 unit=$1
 systemctl show --property=LoadState,ActiveState,SubState,MainPID,ControlGroup -- "$unit"
 group=$(systemctl show --property=ControlGroup --value -- "$unit")
@@ -23,7 +23,7 @@ echo "Pids=$( [ -n "$group" ] && cat "/sys/fs/cgroup$group/cgroup.procs" "/sys/f
 [ -e "/run/systemd/system/$unit.d/$2" ] && echo Held=yes || echo Held=no
 """
 
-_KILL = (
+KILL = (
     """
 set -eu
 unit=$1 port=$2 limit=500
@@ -40,7 +40,7 @@ systemctl daemon-reload
     + PROOF
 )
 
-_REVIVE = """
+REVIVE = """
 set -eu
 unit=$1 verb=start
 [ "$3" = no ] || [ ! -e "/run/systemd/system/$unit.d/$2" ] || verb=restart
@@ -62,7 +62,7 @@ class SystemdService(ServiceManager):
         self._port = port
 
     def state(self) -> ServiceState:
-        text = self._transport.script(f"asking for {self._unit}", _STATE, self._unit, _HOLD).text
+        text = self._transport.script(f"asking for {self._unit}", STATE, self._unit, HOLD, privileged=True).text
         shown = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
         if shown.get("LoadState") != "loaded":
             raise CommandFailed(
@@ -86,23 +86,25 @@ class SystemdService(ServiceManager):
         self._transport.run(["systemctl", "stop", "--", self._unit], privileged=True, timeout=120)
 
     def kill(self) -> Killed:
-        done = self._transport.script(
-            f"killing {self._unit}", _KILL, self._unit, str(self._port), _HOLD, privileged=True
-        )
+        done = self._transport.script(f"killing {self._unit}", KILL, self._unit, str(self._port), HOLD, privileged=True)
         return parse_proof(done, self.host)
 
     def revive(self, *, restart: bool = False) -> None:
-        words = (self._unit, _HOLD, "yes" if restart else "no")
-        self._transport.script(f"reviving {self._unit}", _REVIVE, *words, privileged=True)
+        words = (self._unit, HOLD, "yes" if restart else "no")
+        self._transport.script(f"reviving {self._unit}", REVIVE, *words, privileged=True)
 
     def last_words(self, lines: int = 20) -> str:
-        words = ["journalctl", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={self._unit}"]
-        return self._transport.run(words, privileged=True, check=False).text
+        return self._transport.run(journal(self._unit, lines), privileged=True, check=False).text
+
+
+def journal(unit: str, lines: int) -> list[str]:
+    """Return the command that shows the end of a unit's journal."""
+    return ["journalctl", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit}"]
 
 
 def hold_of(unit: str) -> str:
     """Return the path of the drop-in that keeps systemd from restarting a killed unit."""
-    return f"/run/systemd/system/{unit}.d/{_HOLD}"
+    return f"/run/systemd/system/{unit}.d/{HOLD}"
 
 
 def commands(unit: str, action: ServiceAction) -> tuple[str, ...]:

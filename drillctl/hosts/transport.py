@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
+    from drillctl.privileges.installed import Installed
+
 COMMAND_TIMEOUT = 30.0
 """Seconds a remote command may take when the caller says nothing."""
 
@@ -97,6 +99,9 @@ class Transport(ABC):
     privileged_prefix: tuple[str, ...] = ()
     """Words put before commands that need root, such as `sudo -n --`."""
 
+    installed: Installed | None = None
+    """The programs that alone may be run as root, where an administrator installed them; None: any may be."""
+
     def run(
         self,
         argv: Sequence[str],
@@ -112,10 +117,27 @@ class Transport(ABC):
         Raises CommandFailed when `check` and the exit code is not 0, Unreachable as `execute` does. `called` stands
         for the words in its message.
         """
-        words = (*self.privileged_prefix, *argv) if privileged else tuple(argv)
+        words = self._privileged(argv) if privileged else tuple(argv)
+        return self._run(words, tuple(argv), stdin, timeout, check=check, called=called)
+
+    def _privileged(self, argv: Sequence[str]) -> tuple[str, ...]:
+        if self.installed is not None:
+            return self.installed.of_command(argv)
+        return (*self.privileged_prefix, *argv)
+
+    def _run(
+        self,
+        words: tuple[str, ...],
+        argv: tuple[str, ...],
+        stdin: bytes,
+        timeout: float,
+        *,
+        check: bool,
+        called: str | None,
+    ) -> Completed:
         begun = time.monotonic()
         code, out, err = self.execute(shlex.join(words), stdin, timeout)
-        done = Completed(tuple(argv), code, out, err, time.monotonic() - begun)
+        done = Completed(argv, code, out, err, time.monotonic() - begun)
         if check and code != 0:
             how = f"ended with exit code {code}" if code > 0 else "was killed by a signal"
             raise CommandFailed(f"{called or f'`{shlex.join(argv)}`'} {how}: {done.complaint}", host=self.host)
@@ -133,16 +155,15 @@ class Transport(ABC):
     ) -> Completed:
         """Run a POSIX sh script with arguments ($1, $2, …); the script's text is a constant, values are arguments.
 
-        `called` says in a message what the script does, such as "starting the service".
+        `called` says in a message what the script does, such as "starting the service". Where only installed programs
+        may be run as root, the one of this text is run instead. Raises HostError when there is none.
         """
-        return self.run(
-            ["sh", "-c", source, "drillctl", *arguments],
-            stdin=stdin,
-            timeout=timeout,
-            check=check,
-            privileged=privileged,
-            called=called,
-        )
+        argv = ("sh", "-c", source, "drillctl", *arguments)
+        if privileged and self.installed is not None:
+            words = self.installed.of_script(called, source, arguments)
+        else:
+            words = (*self.privileged_prefix, *argv) if privileged else argv
+        return self._run(words, argv, stdin, timeout, check=check, called=called)
 
     def read_file(self, path: str, *, privileged: bool = False) -> bytes:
         """Return a file's bytes. Raises CommandFailed when it cannot be read."""

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drillctl.errors import NotStarted
-from drillctl.inventory import Gateway, Host, Model, ProcessStart, SshOptions, Waiver
-from drillctl.lab import estate, ground, nginxfiles, process, sources, sshfiles
+from drillctl.inventory import Host, Model, Nginx, ProcessStart, SshOptions, Waiver
+from drillctl.lab import estate, ground, haproxyfiles, nginxfiles, process, sources, sshfiles
 from drillctl.lab.ledger import Thing
 from drillctl.lab.sshfiles import Login
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from drillctl.inventory import Inventory
+    from drillctl.inventory import Gateway, GatewayKind, Inventory
     from drillctl.lab.place import Site
 
 CANNOT_PROVE = ("isolation", "partition", "reboot")
@@ -35,9 +35,9 @@ _PORTS_TRIED = 500
 _PRIVILEGE_SEPARATION = Path("/run/sshd")
 
 
-def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
+def build(site: Site, kind: GatewayKind) -> tuple[Inventory, tuple[Login, ...]]:
     """Start the three sshd and the nginx and return their inventory and logins; they may not answer yet."""
-    absent = ground.missing(ground.FOR_PROCESSES)
+    absent = ground.missing((*ground.FOR_PROCESSES, *(["haproxy"] if kind == "haproxy" else [])))
     if absent:
         raise ground.lacking(absent)
     account = _account()
@@ -55,7 +55,7 @@ def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
         keys[login] = sshfiles.make_key(site.folder / name / "host_key", name)
         _start_sshd(site, login, token)
     hosts = {login.host: _host(site, login) for login in keys}
-    gateway = _start_nginx(site, hosts)
+    gateway = _start_haproxy(site, hosts) if kind == "haproxy" else _start_nginx(site, hosts, kind)
     sshfiles.write_client_files(site.folder, keys)
     project = sources.project()
     inventory = estate.inventory(
@@ -151,7 +151,7 @@ def _host(site: Site, login: Login) -> Host:
     )
 
 
-def _start_nginx(site: Site, hosts: dict[str, Host]) -> Gateway:
+def _start_nginx(site: Site, hosts: dict[str, Host], kind: GatewayKind) -> Gateway:
     """Start the gateway's nginx in a folder of its own and return the gateway's part of the inventory."""
     folder = site.folder / estate.GATEWAY / "nginx"
     for name in ("conf.d", "log", "temporary"):
@@ -160,11 +160,6 @@ def _start_nginx(site: Site, hosts: dict[str, Host]) -> Gateway:
     port = free_port(address, 8000)
     primary, standby = (f"{hosts[zone.host].address}:{hosts[zone.host].service_port}" for zone in estate.ZONES)
     config = folder / "conf.d" / "recognition.conf"
-    access_log = folder / "log" / "access.log"
-    text = nginxfiles.recognition(
-        listen=f"{address}:{port}", primary=primary, standby=standby, access_log=f'"{access_log}"'
-    )
-    config.write_text(text, encoding="utf-8")
     # nginx looks for mime.types beside its compiled-in config, which differs between builds: an empty one serves here.
     (folder / "mime.types").write_text("types { application/json json; }\n", encoding="utf-8")
     main = nginxfiles.main_of_process(
@@ -172,18 +167,48 @@ def _start_nginx(site: Site, hosts: dict[str, Host]) -> Gateway:
     )
     (folder / "nginx.conf").write_text(main, encoding="utf-8")
     nginx = (ground.required("nginx"), "-p", f"{folder}/", "-c", str(folder / "nginx.conf"), *_early_log(folder))
+    own: dict[str, object] = {
+        "config": str(config),
+        "test": (*nginx, "-t"),
+        "reload": (*nginx, "-s", "reload"),
+        "access_log": str(folder / "log" / "access.log"),
+        "error_log": str(folder / "log" / "error.log"),
+        "pidfile": str(folder / "nginx.pid"),
+    }
+    if kind == "nginx-flag":
+        own["flag"] = str(folder / "flags" / "recognition.standby")
+    url = f"http://{address}:{port}"
+    gateway = estate.gateway(kind, hosts=(hosts[estate.GATEWAY],), url=url, nginx=own, haproxy={})
+    if isinstance(gateway, Nginx):
+        config.write_bytes(nginxfiles.adopted(gateway, listen=f"{address}:{port}", primary=primary, standby=standby))
     _start(site, "nginx", [*nginx, "-g", "daemon off;"])
-    return Gateway(
-        hosts=(hosts[estate.GATEWAY],),
-        url=f"http://{address}:{port}",
-        config=str(config),
-        upstream=estate.UPSTREAM,
-        test=(*nginx, "-t"),
-        reload=(*nginx, "-s", "reload"),
-        access_log=str(access_log),
-        error_log=str(folder / "log" / "error.log"),
-        pidfile=str(folder / "nginx.pid"),
+    return gateway
+
+
+def _start_haproxy(site: Site, hosts: dict[str, Host]) -> Gateway:
+    """Start the gateway's HAProxy in a folder of its own and return the gateway's part of the inventory."""
+    folder = site.folder / estate.GATEWAY / "haproxy"
+    folder.mkdir(parents=True)
+    address = ADDRESSES[estate.GATEWAY]
+    listen = f"{address}:{free_port(address, 8000)}"
+    own = {
+        "config": str(folder / "haproxy.cfg"),
+        "socket": str(folder / "admin.sock"),
+        "state_file": str(folder / "server-state"),
+        "program": ground.required("haproxy"),
+    }
+    text = haproxyfiles.config(
+        listen=listen,
+        addresses={zone.host: f"{hosts[zone.host].address}:{hosts[zone.host].service_port}" for zone in estate.ZONES},
+        folder=str(folder),
+        socket=own["socket"],
+        state_file=own["state_file"],
+        user=None,
     )
+    (folder / "haproxy.cfg").write_text(text, encoding="utf-8")
+    (folder / "fallback.http").write_text(haproxyfiles.fallback(), encoding="utf-8", newline="")
+    _start(site, "haproxy", [own["program"], "-W", "-db", "-f", own["config"]])
+    return estate.gateway("haproxy", hosts=(hosts[estate.GATEWAY],), url=f"http://{listen}", nginx={}, haproxy={**own})
 
 
 def _early_log(folder: Path) -> tuple[str, ...]:

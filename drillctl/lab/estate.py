@@ -5,13 +5,18 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
+
+from pydantic import TypeAdapter
 
 from drillctl.inventory import (
     Gateway,
+    GatewayKind,
     Host,
+    InstalledFault,
     Inventory,
     Model,
+    Privileges,
     ProcessStart,
     Role,
     Service,
@@ -53,6 +58,20 @@ ZONES = (
 HOSTS = (GATEWAY, *(zone.host for zone in ZONES))
 
 
+def gateway(
+    kind: GatewayKind,
+    *,
+    hosts: tuple[Host, ...],
+    url: str,
+    nginx: Mapping[str, object],
+    haproxy: Mapping[str, object],
+) -> Gateway:
+    """Return the gateway's part of the inventory; of `nginx` and `haproxy`, options of their own, one is used."""
+    common: dict[str, object] = {"kind": kind, "hosts": hosts, "url": url}
+    own = {"backend": UPSTREAM, **haproxy} if kind == "haproxy" else {"upstream": UPSTREAM, **nginx}
+    return TypeAdapter(Gateway).validate_python({**common, **own})
+
+
 def zone_of(host: str) -> ZonePlan | None:
     """Return the zone of a host; None for the gateway."""
     return next((zone for zone in ZONES if zone.host == host), None)
@@ -66,13 +85,19 @@ def inventory(
     start: SystemdStart | ProcessStart,
     model: Model,
     user: str,
+    privileges: Privileges = "login",
     waivers: tuple[Waiver, ...] = (),
 ) -> Inventory:
     """Return the lab's inventory; key and known_hosts lie beside the file that it is written to."""
     return Inventory(
         name=f"lab-{driver}",
         environment="lab",
-        ssh=SshOptions(user=user, key=Path(LOGIN_KEY), known_hosts=Path(KNOWN_HOSTS)),
+        ssh=SshOptions(
+            user=user,
+            key=Path(LOGIN_KEY),
+            known_hosts=Path(KNOWN_HOSTS),
+            privileges=None if privileges == "login" else privileges,
+        ),
         zones=tuple(
             Zone(name=zone.name, role=zone.role, failure_domain=zone.failure_domain, hosts=(hosts[zone.host],))
             for zone in ZONES
@@ -80,6 +105,7 @@ def inventory(
         service=Service(port=SERVICE_PORT, model=model, start=start),
         gateway=gateway,
         waivers=waivers,
+        faults=get_args(InstalledFault) if privileges == "installed" else (),
     )
 
 

@@ -16,15 +16,18 @@ PACKAGES = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "nginx": "nginx",
+    "haproxy": "haproxy",
     "ip": "iproute2",
     "nft": "nftables",
     "unshare": "util-linux",
     "nsenter": "util-linux",
+    "sudo": "sudo",
 }
 """The package of Debian and Ubuntu that each program comes from."""
 
 FOR_MACHINES = tuple(PACKAGES)
 FOR_PROCESSES = ("sshd", "ssh", "ssh-keygen", "nginx")
+"""With a gateway of the kind `haproxy`, that program as well."""
 
 _TRIAL = """
 set -eu

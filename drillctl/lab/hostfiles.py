@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from drillctl.lab import nginxfiles
+from drillctl.inventory import Haproxy
+from drillctl.lab import haproxyfiles, nginxfiles
 from drillctl.lab.estate import GATEWAY, SERVICE_PORT, ZONES, zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from drillctl.inventory import Gateway
     from drillctl.lab.sources import Project
     from drillctl.lab.sshfiles import KeyPair
 
@@ -21,8 +23,13 @@ PREFIX = 24
 ADDRESSES = {GATEWAY: f"{NETWORK}.10", **{zone.host: f"{NETWORK}.{11 + n}" for n, zone in enumerate(ZONES)}}
 
 MODEL_FOLDER = "srv/model"
+USER = "drill"
+"""Whom drillctl logs in as on a machine: nobody that may do more than the programs installed for it."""
+UID = 2950
+HOME = f"home/{USER}"
 SERVICE_UNIT = "inference.service"
 CONFIG = "/etc/nginx/conf.d/recognition.conf"
+HAPROXY_FOLDER = "/etc/haproxy"
 ACCESS_LOG = "/var/log/nginx/recognition.access.log"
 
 CLEARED = (
@@ -33,12 +40,16 @@ CLEARED = (
     "etc/systemd/system-generators",
     "etc/systemd/journald.conf.d",
     "etc/ssh",
+    "etc/sudoers.d",
     "etc/nginx/conf.d",
     "etc/nginx/sites-enabled",
     "etc/nginx/modules-enabled",
     "var/log/journal",
     "var/log/nginx",
     "var/lib/systemd/timers",
+    "usr/local/libexec/drillctl",
+    "var/lib/drillctl",
+    HOME,
     MODEL_FOLDER,
 )
 """Folders that start empty: what the machine below has there is not seen."""
@@ -124,6 +135,30 @@ SystemCallErrorNumber=EPERM
 """What confines a server: the lines of `deploy/inference.service`, which says why. Drills prove that it serves."""
 
 
+SUDOERS = """\
+Defaults env_reset
+Defaults secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+root ALL = (ALL:ALL) ALL
+@includedir /etc/sudoers.d
+"""
+"""/etc/sudoers as Debian ships it, but for its group of administrators: nobody is in it here."""
+
+SSH_WITHOUT = (
+    "X11Forwarding no",
+    "AllowAgentForwarding no",
+    "AllowStreamLocalForwarding no",
+    "PermitTunnel no",
+)
+"""What drillctl needs of an sshd is a login by key, commands, and TCP forwarding; none of these."""
+
+PAM_OF_SUDO = """\
+auth required pam_deny.so
+account required pam_permit.so
+session required pam_permit.so
+"""
+"""There are no passwords, and what the machine below asks for at each sudo (a directory, say) is not there."""
+
+
 @dataclass(frozen=True)
 class HostFiles:
     """Files by path (without the leading slash) with content and mode, and symbolic links with their targets."""
@@ -142,6 +177,7 @@ class Below:
     nginx_user: str
     shell: str
     passwd: str
+    group: str
     shadow: str
     sshd_config: str
 
@@ -156,8 +192,13 @@ def files_of(
     weights: str,
     sha256: str,
     below: Below,
+    gateway: Gateway,
+    privileges: Mapping[str, tuple[str, int]],
 ) -> HostFiles:
-    """Return what makes a copy of the machine below into a host of the lab."""
+    """Return what makes a copy of the machine below into a host of the lab.
+
+    `privileges` are the files, by path, that let the lab's user do what drillctl needs root for.
+    """
     sshd = "ssh.service" if "ssh.service" in below.units else "sshd.service"
     enabled = [sshd, "systemd-networkd.service"]
     files: dict[str, tuple[bytes, int]] = {
@@ -166,22 +207,22 @@ def files_of(
         "etc/hosts": (_hosts(host).encode(), 0o644),
         "etc/fstab": (b"", 0o644),
         "etc/passwd": (_passwd(below.passwd, below.shell).encode(), 0o644),
-        "etc/shadow": (_shadow(below.shadow).encode(), 0o640),
+        "etc/group": (_with_line(below.group, f"{USER}:x:{UID}:").encode(), 0o644),
+        "etc/shadow": (_shadow(_with_line(below.shadow, f"{USER}:*:19000:0:99999:7:::")).encode(), 0o640),
+        "etc/sudoers": (SUDOERS.encode(), 0o440),
+        "etc/pam.d/sudo": (PAM_OF_SUDO.encode(), 0o644),
         "etc/ssh/sshd_config": (below.sshd_config.encode(), 0o644),
         "etc/ssh/ssh_host_ed25519_key": (key.private, 0o600),
         "etc/ssh/ssh_host_ed25519_key.pub": (key.public, 0o644),
-        "etc/ssh/authorized_keys/root": (login.public, 0o644),
+        f"etc/ssh/authorized_keys/{USER}": (login.public, 0o644),
         "etc/systemd/journald.conf": (b"[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\n", 0o644),
         "etc/systemd/network/10-lab.network": (_network(ADDRESSES[host]).encode(), 0o644),
         "var/log/journal/.keep": (b"", 0o644),
     }
+    files |= {path.removeprefix("/"): (text.encode(), mode) for path, (text, mode) in privileges.items()}
     if host == GATEWAY:
-        enabled.append("nginx.service")
-        primary, standby = (f"{ADDRESSES[zone.host]}:{SERVICE_PORT}" for zone in ZONES)
-        config = nginxfiles.recognition(listen="80", primary=primary, standby=standby, access_log=ACCESS_LOG)
-        files["etc/nginx/nginx.conf"] = (nginxfiles.main_of_machine(user=below.nginx_user).encode(), 0o644)
-        files[CONFIG.removeprefix("/")] = (config.encode(), 0o644)
-        files["var/log/nginx/.keep"] = (b"", 0o644)
+        enabled.append("haproxy.service" if isinstance(gateway, Haproxy) else "nginx.service")
+        files |= _gateway_files(gateway, below)
     else:
         unit = service_unit(host, project, weights, sha256)
         files[f"etc/systemd/system/{SERVICE_UNIT}"] = (unit.encode(), 0o644)
@@ -191,6 +232,35 @@ def files_of(
     links |= {f"etc/systemd/system/{unit}": "/dev/null" for unit in MASKED}
     links |= {f"etc/systemd/system-generators/{name}": "/dev/null" for name in below.generators}
     return HostFiles(files, links)
+
+
+def _gateway_files(gateway: Gateway, below: Below) -> dict[str, tuple[bytes, int]]:
+    """Return the config of the gateway's server, whatever kind it is."""
+    addresses = {zone.host: f"{ADDRESSES[zone.host]}:{SERVICE_PORT}" for zone in ZONES}
+    if isinstance(gateway, Haproxy):
+        text = haproxyfiles.config(
+            listen=":80",
+            addresses=addresses,
+            folder=HAPROXY_FOLDER,
+            socket=gateway.socket,
+            state_file=gateway.state_file,
+            user="haproxy",
+        )
+        return {
+            gateway.config.removeprefix("/"): (text.encode(), 0o644),
+            f"{HAPROXY_FOLDER}/fallback.http".removeprefix("/"): (haproxyfiles.fallback().encode(), 0o644),
+            "var/lib/haproxy/.keep": (b"", 0o644),
+            "etc/default/haproxy": (b"", 0o644),
+        }
+    primary, standby = (addresses[zone.host] for zone in ZONES)
+    return {
+        "etc/nginx/nginx.conf": (nginxfiles.main_of_machine(user=below.nginx_user).encode(), 0o644),
+        gateway.config.removeprefix("/"): (
+            nginxfiles.adopted(gateway, listen="80", primary=primary, standby=standby),
+            0o644,
+        ),
+        "var/log/nginx/.keep": (b"", 0o644),
+    }
 
 
 def service_unit(host: str, project: Project, weights: str, sha256: str) -> str:
@@ -253,13 +323,19 @@ def _network(address: str) -> str:
 
 
 def _passwd(below: str, shell: str) -> str:
-    """Return /etc/passwd with the shell that every system has for root, whatever its owner prefers."""
+    """Return /etc/passwd with the lab's user, and for root the shell that every system has."""
     root = f"root:x:0:0:root:/root:{shell}"
     lines = (root if line.startswith("root:") else line for line in below.splitlines())
-    return "\n".join(lines) + "\n"
+    return _with_line("\n".join(lines), f"{USER}:x:{UID}:{UID}:drillctl:/{HOME}:/bin/sh")
+
+
+def _with_line(file: str, entry: str) -> str:
+    """Return a file of entries that begin with a name, with one entry more, in place of another of that name."""
+    name = entry.partition(":")[0] + ":"
+    return "\n".join([*(line for line in file.splitlines() if not line.startswith(name)), entry]) + "\n"
 
 
 def _shadow(below: str) -> str:
-    """Return /etc/shadow with no password but with an unlocked root: without PAM, sshd refuses a locked account."""
+    """Return /etc/shadow with no password but with unlocked users: without PAM, sshd refuses a locked account."""
     entries = [line.split(":") for line in below.splitlines() if line.count(":") >= 8]
     return "".join(":".join([entry[0], "*", "19000", "0", "99999", "7", "", "", ""]) + "\n" for entry in entries)

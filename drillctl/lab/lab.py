@@ -28,6 +28,8 @@ from drillctl.lab.sshfiles import SSH_CONFIG
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from drillctl.inventory import GatewayKind
+
 Driver = Literal["systemd", "process"]
 Choice = Literal["auto", "systemd", "process"]
 BOOT_SECONDS = 30.0
@@ -58,6 +60,7 @@ class Lab:
     url: str
     model: Path
     model_sha256: str
+    gateway: GatewayKind = "nginx"
     fallback: str | None = None
     """Why the lab is made of processes though nobody asked for that; None otherwise."""
 
@@ -66,11 +69,29 @@ class Lab:
 
         Raises UsageError for a host that the lab does not have.
         """
+        self._known(host)
+        ssh = [ground.required("ssh"), "-F", str(self.folder / SSH_CONFIG), host]
+        return [*ssh, "--", shlex.join(argv)] if argv else ssh
+
+    def root_command(self, host: str, argv: Sequence[str] = ()) -> list[str]:
+        """Return the words that run a command on a host as its root, or a shell without one; not by SSH.
+
+        Nobody logs in to a machine as root: this goes in from the machine below. A host that is processes belongs to
+        the user of the lab, who is all the root that it has. Raises UsageError for a host that the lab does not have,
+        NotStarted for a machine that is down.
+        """
+        self._known(host)
+        if self.driver == "process":
+            return self.ssh_command(host, argv)
+        leader = machines.leader(place.ledger(), host)
+        if leader is None:
+            raise NotStarted("the machine does not run", host=host, hint="`drillctl lab down`, then `drillctl lab up`")
+        return machines.enter(leader, argv)
+
+    def _known(self, host: str) -> None:
         names = [known.name for known in self.hosts]
         if host not in names:
             raise UsageError(f"the lab has no host `{host}`", hint=f"its hosts are {', '.join(names)}")
-        ssh = [ground.required("ssh"), "-F", str(self.folder / SSH_CONFIG), host]
-        return [*ssh, "--", shlex.join(argv)] if argv else ssh
 
 
 def current() -> Lab | None:
@@ -88,27 +109,36 @@ def current() -> Lab | None:
         url=record["url"],
         model=Path(record["model"]),
         model_sha256=record["model_sha256"],
+        gateway=record["gateway"],
         fallback=record["fallback"],
     )
 
 
-def up(driver: Choice = "auto", model: Path | None = None, say: Callable[[str], None] = lambda _: None) -> Lab:
+def up(
+    driver: Choice = "auto",
+    model: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    gateway: GatewayKind | None = None,
+) -> Lab:
     """Make a lab and return it when all hosts answer over SSH; one that is up and fits is returned as it is.
 
     `auto` takes machines where they can be had, else processes; without a model it is the sample model, or what the
-    lab that is up serves. `say` is told what is going on, a line at a time.
+    lab that is up serves; without a kind of gateway it is `nginx`, or what is up. `say` is told what is going on, a
+    line at a time.
     Raises NotStarted when it cannot be made (everything is removed again) or another one is up.
     """
     with place.locked(make=True):
         ledger = place.ledger()
         there = current()
         if there is not None and not removal.lifeless(ledger):
-            return _fitting(there, driver, model)
+            return _fitting(there, driver, model, gateway)
         if removal.clear(ledger):
             say("removed what an unfinished `lab up` left")
         try:
             chosen, fallback = _choose(driver)
-            return _build(Site(ledger.path.parent, ledger, sources.model_folder(model)), chosen, fallback, say)
+            return _build(
+                Site(ledger.path.parent, ledger, sources.model_folder(model)), chosen, gateway or "nginx", fallback, say
+            )
         except BaseException:
             removal.remove(ledger)
             raise
@@ -153,10 +183,10 @@ def _choose(driver: Choice) -> tuple[Driver, str | None]:
     return ("process", reason) if reason else ("systemd", None)
 
 
-def _build(site: Site, driver: Driver, fallback: str | None, say: Callable[[str], None]) -> Lab:
+def _build(site: Site, driver: Driver, kind: GatewayKind, fallback: str | None, say: Callable[[str], None]) -> Lab:
     if fallback:
         say(f"the lab's hosts are processes, not machines: {fallback}")
-    plan, logins = machines.build(site) if driver == "systemd" else daemons.build(site)
+    plan, logins = machines.build(site, kind) if driver == "systemd" else daemons.build(site, kind)
     cannot_prove = machines.CANNOT_PROVE if driver == "systemd" else daemons.CANNOT_PROVE
     inventory = site.folder / estate.INVENTORY
     inventory.write_text(estate.as_yaml(plan), encoding="utf-8")
@@ -173,6 +203,7 @@ def _build(site: Site, driver: Driver, fallback: str | None, say: Callable[[str]
         url=plan.gateway.url,
         model=site.model.folder,
         model_sha256=site.model.sha256,
+        gateway=kind,
         fallback=fallback,
     )
     _await(lab, site, say)
@@ -184,13 +215,15 @@ def _build(site: Site, driver: Driver, fallback: str | None, say: Callable[[str]
     return lab
 
 
-def _fitting(lab: Lab, driver: Choice, model: Path | None) -> Lab:
+def _fitting(lab: Lab, driver: Choice, model: Path | None, gateway: GatewayKind | None) -> Lab:
     """Return the lab that is up if it is what was asked for and whole. Raises NotStarted."""
     hint, state = "`drillctl lab down` removes it", "it was left as it is"
     if driver not in ("auto", lab.driver):
         raise NotStarted(f"a lab is already up, with the driver `{lab.driver}`", hint=hint, state=state)
     if model is not None and sources.model_folder(model).sha256 != lab.model_sha256:
         raise NotStarted(f"a lab is already up, with another model ({lab.model})", hint=hint, state=state)
+    if gateway not in (None, lab.gateway):
+        raise NotStarted(f"a lab is already up, with a gateway of the kind `{lab.gateway}`", hint=hint, state=state)
     silent = [name for name, answer in answering(lab).items() if not answer]
     if silent:
         raise NotStarted(f"a lab is already up, but silent: {', '.join(silent)}", hint=hint, state=state)
@@ -227,7 +260,7 @@ def _await(lab: Lab, site: Site, say: Callable[[str], None]) -> None:
             raise
     gateway = urlsplit(lab.url)
     while not _listening(gateway.hostname or "", gateway.port or 80):
-        abandoned("nginx", estate.GATEWAY)
+        abandoned("haproxy" if lab.gateway == "haproxy" else "nginx", estate.GATEWAY)
 
 
 def _answers(lab: Lab, host: LabHost) -> bool:

@@ -18,14 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drillctl.errors import NotStarted
-from drillctl.inventory import Gateway, Host, Model, SystemdStart
+from drillctl.inventory import WITH_PROGRAMS, Host, Model, SystemdStart
 from drillctl.lab import cgroup, estate, ground, hostfiles, process, sources, sshfiles
 from drillctl.lab.hostfiles import ADDRESSES, BELOW, PREFIX, HostFiles
 from drillctl.lab.ledger import Thing
 from drillctl.lab.sshfiles import Login
+from drillctl.privileges import installer
 
 if TYPE_CHECKING:
-    from drillctl.inventory import Inventory
+    from collections.abc import Sequence
+
+    from drillctl.inventory import Gateway, GatewayKind, Inventory
+    from drillctl.lab.ledger import Ledger
     from drillctl.lab.place import Site
     from drillctl.lab.sources import ModelFolder
 
@@ -89,7 +93,7 @@ done
 """
 
 
-def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
+def build(site: Site, kind: GatewayKind) -> tuple[Inventory, tuple[Login, ...]]:
     """Boot the three machines and return their inventory and logins; they may not answer yet.
 
     Raises NotStarted when this machine does not allow it.
@@ -102,12 +106,14 @@ def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
     room = _make_room(site, group)
     root = Path(f"/proc/{room}/root/run")
     below = _below()
+    gateway = _gateway(kind)
     project = sources.project()
     login_key = sshfiles.make_key(site.folder / sshfiles.LOGIN_KEY, "drillctl-lab")
+    inventory = _inventory(site, gateway)
     keys = {}
     for host in estate.HOSTS:
         key = sshfiles.make_key(site.folder / f"{host}.key", host)
-        keys[Login(host, ADDRESSES[host], 22, "root")] = key
+        keys[Login(host, ADDRESSES[host], 22, hostfiles.USER)] = key
         files = hostfiles.files_of(
             host,
             machine_id=secrets.token_hex(16),
@@ -117,6 +123,8 @@ def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
             weights=site.model.weights,
             sha256=site.model.sha256,
             below=below,
+            gateway=gateway,
+            privileges=_privileges(inventory, host),
         )
         _write(root / host / "root", files)
         if estate.zone_of(host):
@@ -124,7 +132,28 @@ def build(site: Site) -> tuple[Inventory, tuple[Login, ...]]:
         bound = _make_visible(root / host / "root", project.needed)
         _boot(site, room, group, host, bound)
     sshfiles.write_client_files(site.folder, keys)
-    return _inventory(site), tuple(keys)
+    return inventory, tuple(keys)
+
+
+def leader(ledger: Ledger, host: str) -> int | None:
+    """Return the pid, on the machine below, of a machine's first process; None while it is down."""
+    groups = [thing.name for thing in ledger.things() if thing.kind == "cgroup"]
+    found = [first.pid for group in groups for first in cgroup.leaders(Path(group, host))]
+    return found[0] if found else None
+
+
+def enter(pid: int, argv: Sequence[str]) -> list[str]:
+    """Return the words that run a command as root in a machine, by its leader, or a shell without one."""
+    spaces = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd")
+    environment = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "USER": "root",
+        "TERM": os.environ.get("TERM", "dumb"),
+    }
+    own = [f"{name}={value}" for name, value in environment.items()]
+    words = list(argv) or ["/bin/sh"]
+    return [ground.required("nsenter"), "--target", str(pid), *spaces, "--", "/usr/bin/env", "-i", *own, *words]
 
 
 def last_error(site: Site, host: str) -> str:
@@ -231,7 +260,14 @@ def _boot(site: Site, room: int, group: Path, host: str, bound: tuple[Path, ...]
 def _below() -> hostfiles.Below:
     """Look up what differs between distributions."""
     units: dict[str, str] = {}
-    for name in ("ssh.service", "sshd.service", "nginx.service", "systemd-networkd.service", "multi-user.target"):
+    for name in (
+        "ssh.service",
+        "sshd.service",
+        "nginx.service",
+        "haproxy.service",
+        "systemd-networkd.service",
+        "multi-user.target",
+    ):
         for folder in ("/usr/lib/systemd/system", "/lib/systemd/system"):
             if Path(folder, name).is_file():
                 units.setdefault(name, f"{folder}/{name}")
@@ -243,11 +279,12 @@ def _below() -> hostfiles.Below:
         nginx_user=next(name for name in ("www-data", "nginx", "root") if name in users),
         shell="/bin/bash" if Path("/bin/bash").exists() else "/bin/sh",
         passwd=Path("/etc/passwd").read_text(encoding="utf-8"),
+        group=Path("/etc/group").read_text(encoding="utf-8"),
         shadow=Path("/etc/shadow").read_text(encoding="utf-8"),
         sshd_config=sshfiles.sshd_config(
             host_key="/etc/ssh/ssh_host_ed25519_key",
             authorized_keys="/etc/ssh/authorized_keys/%u",
-            extra=("PermitRootLogin prohibit-password",),
+            extra=("PermitRootLogin no", f"AllowUsers {hostfiles.USER}", *hostfiles.SSH_WITHOUT),
         ),
     )
 
@@ -265,6 +302,7 @@ def _write(root: Path, host: HostFiles) -> None:
         path.unlink(missing_ok=True)
         path.write_bytes(content)
         path.chmod(mode)
+    os.chown(root / hostfiles.HOME, hostfiles.UID, hostfiles.UID)
     for name, target in host.links.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).symlink_to(target)
@@ -301,21 +339,34 @@ def _make_visible(root: Path, needed: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(bound)
 
 
-def _inventory(site: Site) -> Inventory:
+def _gateway(kind: GatewayKind) -> Gateway:
+    return estate.gateway(
+        kind,
+        hosts=(Host(name=estate.GATEWAY, address=ADDRESSES[estate.GATEWAY]),),
+        url=f"http://{ADDRESSES[estate.GATEWAY]}",
+        nginx={"config": hostfiles.CONFIG, "access_log": hostfiles.ACCESS_LOG},
+        haproxy={},
+    )
+
+
+def _inventory(site: Site, gateway: Gateway) -> Inventory:
     return estate.inventory(
         driver="systemd",
         hosts={name: Host(name=name, address=address) for name, address in ADDRESSES.items()},
-        gateway=Gateway(
-            hosts=(Host(name=estate.GATEWAY, address=ADDRESSES[estate.GATEWAY]),),
-            url=f"http://{ADDRESSES[estate.GATEWAY]}",
-            config=hostfiles.CONFIG,
-            upstream=estate.UPSTREAM,
-            access_log=hostfiles.ACCESS_LOG,
-        ),
+        gateway=gateway,
         start=SystemdStart(kind="systemd", unit=hostfiles.SERVICE_UNIT),
         model=Model(path=f"/{hostfiles.MODEL_FOLDER}/{site.model.weights}", sha256=site.model.sha256),
-        user="root",
+        user=hostfiles.USER,
+        privileges="installed" if gateway.kind in WITH_PROGRAMS else "sudo",
     )
+
+
+def _privileges(inventory: Inventory, host: str) -> dict[str, tuple[str, int]]:
+    """Return the files by which the lab's user may do what needs root on a host."""
+    if inventory.ssh.privileges == "installed":
+        return installer.files(inventory, next(one for one in inventory.hosts if one.name == host))
+    # No programs are made for this kind of gateway yet: the lab's user may do everything.
+    return {installer.SUDOERS: (f"{hostfiles.USER} ALL = (root) NOPASSWD: ALL\n", 0o440)}
 
 
 def _inside(room: int, argv: list[str], stdin: str = "") -> None:

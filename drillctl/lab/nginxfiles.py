@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from drillctl.gateway.nginx_adoption import adopt
 from drillctl.lab.estate import UPSTREAM
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from drillctl.inventory import Nginx
+
+
+def adopted(options: Nginx, *, listen: str, primary: str, standby: str) -> bytes:
+    """Return the config of a gateway of some kind: what a person would write, made fit as `gateway adopt` does it."""
+    access_log = f'"{options.access_log}"'
+    text = recognition(listen=listen, primary=primary, standby=standby, access_log=access_log)
+    return adopt(text.encode(), options, [primary], [standby])
 
 
 def recognition(*, listen: str, primary: str, standby: str, access_log: str) -> str:

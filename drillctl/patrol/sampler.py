@@ -137,16 +137,15 @@ class Sampler:
 
     def _configured(self, fleet: Fleet) -> tuple[str | None, str | None, dict[str, str]]:
         """Return the zone that the reachable gateway hosts are configured for, why it is none, and their configs."""
-        from drillctl.gateway.nginx import NginxGateway
+        from drillctl.gateway.kinds import gateway_of
 
         reachable = tuple(host for host in self.inventory.gateway.hosts if host.name in fleet.transports)
         if not reachable:
             return None, "no gateway host can be reached", {}
         gateway = self.inventory.gateway.model_copy(update={"hosts": reachable})
         try:
-            config = NginxGateway(
-                self.inventory.model_copy(update={"gateway": gateway}), fleet.transports, "watch"
-            ).read()
+            estate = self.inventory.model_copy(update={"gateway": gateway})
+            config = gateway_of(estate, fleet.transports, "watch").read()
         except DrillctlError as error:
             return None, survey.why(error), {}
         return config.configured_zone, config.reason, {host.host: host.sha256 for host in config.hosts}

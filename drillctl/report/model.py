@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from drillctl import __version__
 from drillctl import gates as all_gates
 from drillctl.compare.equality import digest
 from drillctl.history.record import metrics_of
+from drillctl.report.context import Context, context_of
+from drillctl.report.document import Document
+from drillctl.report.follow_ups import follow_ups_of
 from drillctl.report.objectives import lost_requests, objectives_of, reference
+from drillctl.report.timeline import Timeline, timeline_of
 from drillctl.traffic.outage import Counts, NoOutage, NotRecovered, Outage, Parts, count, measure_outage, split
 from drillctl.verdict import EXIT_CODES, MEANING, Objective, Verdict, judge
 
@@ -20,12 +22,6 @@ if TYPE_CHECKING:
     from drillctl.run import Run
 
 SCHEMA_VERSION = 1
-
-
-class Document(BaseModel):
-    """A part of the report."""
-
-    model_config = ConfigDict(frozen=True)
 
 
 class Recovery(Document):
@@ -152,13 +148,17 @@ class Report(Document):
     equality: EqualityCounts
     model: ModelIdentity
     restore: Restore
-    gates: list[GateResult]
+    gates: list[GateResult] = []
     objectives: list[ObjectiveResult]
     not_proven: list[str]
     deviations: list[str]
     steps: list[StepResult]
     config_diff: str
     folder: str
+    timeline: Timeline = Timeline()
+    context: Context = Context()
+    config_diffs: dict[str, str] = {}
+    follow_ups: list[str] = []
 
 
 def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, seconds: float) -> Report:
@@ -183,7 +183,7 @@ def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, sec
         refused=ending.refused,
         broke=ending.error is not None,
     )
-    return Report(
+    report = Report(
         run_id=run.run_id,
         playbook=run.playbook.name,
         description=run.playbook.description,
@@ -223,7 +223,11 @@ def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, sec
         ],
         config_diff=run.findings.config_diff,
         folder=str(run.folder),
+        timeline=timeline_of(run, measured),
+        context=context_of(run),
+        config_diffs={host.host: host.diff for host in run.staged.hosts} if run.staged else {},
     )
+    return report.model_copy(update={"follow_ups": follow_ups_of(report)})
 
 
 def _gate(gate: all_gates.Gate) -> GateResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from drillctl.gateway.nginx import NginxGateway
+from drillctl.gateway.kinds import gateway_of
 from drillctl.guard.guards import Guards
 from drillctl.hosts import fleet as fleets
 from drillctl.hosts.service import manager_of
@@ -21,7 +21,7 @@ def carry_out(run: Run) -> None:
     """
     with run.step("connect") as done:
         run.fleet, gone = _login(run)
-        run.gateway = NginxGateway(run.inventory, run.fleet.transports, run.run_id)
+        run.gateway = gateway_of(run.inventory, run.fleet.transports, run.run_id)
         for host in run.zone_hosts():
             run.services[host.name] = manager_of(run.inventory, host, run.fleet[host])
         guards = Guards(run.inventory, run.fleet, run.run_id, run.playbook.guard.ttl_seconds)

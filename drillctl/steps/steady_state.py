@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from drillctl import survey
+from drillctl import machine, survey
 from drillctl.compare.identity import compare_identity
 from drillctl.compare.isolation import HostFacts, violations
 from drillctl.errors import GatewayError, NotStarted
+from drillctl.gateway.kinds import words
 from drillctl.hosts.fleet import each
 from drillctl.overview import serving_zone, wrong_role
 from drillctl.steps import capacity, golden
@@ -25,6 +26,10 @@ def carry_out(run: Run) -> None:
     fleet, _ = run.live()
     with run.step("survey") as done:
         run.findings.surveys = each(run.zone_hosts(), functools.partial(survey.survey, run.inventory, fleet))
+        programs = {host.name: (run.inventory.gateway.kind,) for host in run.inventory.gateway.hosts}
+        run.findings.machines = each(
+            run.inventory.hosts, lambda host: machine.look(fleet[host].beside(), *programs.get(host.name, ()))
+        )
         done.detail = f"{len(run.findings.surveys)} zone hosts asked"
     for check in run.playbook.steady_state:
         run.interrupt.check()
@@ -115,7 +120,8 @@ def check_config(run: Run) -> None:
     """
     if "gateway" in run.playbook.steady_state:
         with run.step("config", ", ".join(host.name for host in run.inventory.gateway.hosts)) as done:
-            done.detail = f"upstream {run.inventory.gateway.upstream} names {_configured_for_primary(run)}"
+            primary = _configured_for_primary(run)
+            done.detail = f"{words(run.inventory, primary).names} names {primary}"
 
 
 def _configured_for_primary(run: Run) -> str:
@@ -159,7 +165,9 @@ def _equality(run: Run) -> str:
         # With a tolerance, how far the primary is from itself says how much of a difference is noise.
         run.findings.noise = golden.equality(run, golden.through_gateway(run, primary)).score_difference
     for host in run.inventory.zone("standby").hosts:
-        result = golden.equality(run, golden.of_host(run, host))
+        answered = golden.of_host(run, host)
+        run.findings.answers["standby"] = answered
+        result = golden.equality(run, answered)
         run.findings.standby_before = result
         if not result.equal:
             raise NotStarted(

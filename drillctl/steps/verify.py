@@ -28,6 +28,7 @@ def carry_out(run: Run, step: VerifyStep) -> None:
         mark = gateway.access_mark()
         observe(run, zone.name)
         answers = golden.through_gateway(run, zone.name)
+        run.findings.answers[step.zone] = answers
         result = golden.equality(run, answers) if run.findings.baseline else None
         if result is None:
             pass

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +17,6 @@ from estate import CONFIG, MODEL, ON_MACHINES, Estate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from drillctl.lab import Lab
 
@@ -94,6 +96,35 @@ def test_a_drill_kills_switches_and_puts_everything_back(estate: Estate) -> None
         "config_identical": True,
         "left": [],
     }
+
+
+def test_a_drill_leaves_a_report_and_evidence_that_agree_with_the_hosts(estate: Estate) -> None:
+    done = estate.drill()
+    assert done.code == 0, done.err
+    report = done.report
+    folder = Path(report["folder"])
+    assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8")) == report
+    # What the report says of the hosts is what they say of themselves.
+    machines = {machine["name"]: machine for machine in report["context"]["machines"]}
+    for name in ("gateway", "zone-a-1", "zone-b-1"):
+        assert machines[name]["machine_id"] == estate.on(name, "cat /etc/machine-id").strip()
+        assert machines[name]["boot_id"] == estate.on(name, "cat /proc/sys/kernel/random/boot_id").strip()
+        # All of them have the clock of the machine below.
+        assert abs(machines[name]["clock_offset_seconds"]) <= machines[name]["clock_error_seconds"] + 0.01
+    assert machines["gateway"]["software"]["nginx"] in estate.on("gateway", "nginx -v 2>&1")
+    assert machines["zone-a-1"]["software"]["torch"]
+    live = estate.on("gateway", f"sha256sum < {CONFIG}").split()[0]
+    for when in ("before", "after"):
+        assert hashlib.sha256((folder / when / "gateway.conf").read_bytes()).hexdigest() == live
+    line = report["timeline"]
+    order = ["fault_began", "first_failed", "active", "sustained", "restore_began", "traffic_ended"]
+    assert [line[name] for name in order] == sorted(line[name] for name in order)
+    packed = estate.folder / "evidence.tar"
+    assert estate.run("report", report["run_id"], "--bundle", "--output", str(packed)).code == 0
+    checked = estate.run("verify-bundle", str(packed))
+    assert checked.code == 3
+    assert "the journal's chain is whole" in checked.out
 
 
 def test_a_drill_starts_the_servers_that_do_not_run(estate: Estate) -> None:

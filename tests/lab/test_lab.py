@@ -34,9 +34,9 @@ machines_only = pytest.mark.skipif(
 
 
 def on(lab: labs.Lab, host: str, script: str) -> str:
-    """Return what a shell script on a host prints; it must succeed."""
+    """Return what a shell script of root's on a host prints; it must succeed."""
     done = subprocess.run(
-        lab.ssh_command(host, ["sh", "-c", script]),
+        lab.root_command(host, ["sh", "-c", script]),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -182,7 +182,7 @@ class TestMachines:
 
     def test_one_that_reboots_comes_back_with_its_files(self, lab: labs.Lab) -> None:
         boot = on(lab, "zone-b-1", "cat /proc/sys/kernel/random/boot_id; touch /var/lib/kept; sync")
-        subprocess.run(lab.ssh_command("zone-b-1", ["systemctl", "reboot"]), capture_output=True, timeout=30)
+        subprocess.run(lab.root_command("zone-b-1", ["systemctl", "reboot"]), capture_output=True, timeout=30)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             time.sleep(0.2)
@@ -207,7 +207,7 @@ class TestModel:
         assert made.returncode == 0, made.stderr
 
         def on_host(host: str, script: str) -> str:
-            done = sandbox.run(sandbox.drillctl("lab", "ssh", host, "--", script))
+            done = sandbox.run(sandbox.drillctl("lab", "root", host, "--", script))
             assert done.returncode == 0, done.stderr
             return done.stdout.strip()
 
@@ -322,7 +322,7 @@ class TestUpAndDown:
 
     def test_a_host_that_was_powered_off_shows(self, sandbox: Sandbox) -> None:
         assert sandbox.run(sandbox.drillctl("lab", "up", "--driver", "systemd")).returncode == 0
-        sandbox.run(sandbox.drillctl("lab", "ssh", "zone-a-1", "--", "systemctl", "poweroff"))
+        sandbox.run(sandbox.drillctl("lab", "root", "zone-a-1", "--", "systemctl", "poweroff"))
         time.sleep(1)
         status = sandbox.run(sandbox.drillctl("lab", "status"))
         assert status.returncode == 4
@@ -370,7 +370,9 @@ class TestUpAndDown:
         printed = sandbox.run(sandbox.drillctl("lab", "ssh", "gateway", "--", "printf", "%s|", "two words", "$HOME"))
         assert printed.stdout == "two words|$HOME|"
         line = sandbox.run(sandbox.drillctl("lab", "ssh", "gateway", "--", "echo $USER; exit 7"))
-        assert (line.stdout, line.returncode) == ("root\n", 7)
+        assert (line.stdout, line.returncode) == ("drill\n", 7)
+        root = sandbox.run(sandbox.drillctl("lab", "root", "gateway", "--", "id -un; hostname; exit 7"))
+        assert (root.stdout, root.returncode) == ("root\ngateway\n", 7)
         unknown = sandbox.run(sandbox.drillctl("lab", "ssh", "nowhere", "--", "true"))
         assert unknown.returncode == 2
         assert "gateway, zone-a-1, zone-b-1" in unknown.stderr

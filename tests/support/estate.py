@@ -9,13 +9,15 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import requests
 from ruamel.yaml import YAML
 
+from drillctl import inventory as inventories
 from drillctl.lab import ground
+from drillctl.privileges import installer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +75,8 @@ class Drilled:
 class Estate:
     """The lab's hosts, with both servers running and the gateway on the primary."""
 
+    _installed_for_another: ClassVar[bool] = False
+
     def __init__(self, lab: Lab, folder: Path) -> None:
         self.lab = lab
         self.folder = folder
@@ -83,9 +87,9 @@ class Estate:
         self.playbook.write_text(PLAYBOOK.replace("IMAGES", str(images)))
 
     def on(self, host: str, script: str, *, check: bool = True) -> str:
-        """Return what a shell script prints on a host, by the system's own ssh."""
+        """Return what a shell script prints on a host, as its root: who nobody can log in as, and drillctl is not."""
         done = subprocess.run(
-            self.lab.ssh_command(host, ["sh", "-c", script]),
+            self.lab.root_command(host, ["sh", "-c", script]),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -113,8 +117,37 @@ class Estate:
         """Return the main pid of a host's server."""
         return self.on(host, "systemctl show -p MainPID --value inference")
 
+    def install(self, inventory: Path) -> None:
+        """Install on every host what an inventory needs to be run as root there, as its administrator would."""
+        estate = inventories.load(inventory)
+        for host in estate.hosts:
+            done = subprocess.run(
+                self.lab.root_command(host.name, ["sh"]),
+                input=installer.install_script(estate, host),
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+
+    def by_sudo(self) -> Path:
+        """Return an inventory by which any command is run as root, as it must be for what only a playbook knows."""
+        for host in self.lab.hosts:
+            self.on(host.name, "echo 'drill ALL = (root) NOPASSWD: ALL' >/etc/sudoers.d/any")
+        Estate._installed_for_another = True
+        return self._written(lambda document: document["ssh"].update(privileges="sudo"))
+
     def start_servers(self) -> None:
-        """Start both servers and wait until each is ready, without drillctl."""
+        """Start both servers and wait until each is ready, without drillctl.
+
+        What a test before had installed for an inventory of its own makes way for what the lab's needs.
+        """
+        if Estate._installed_for_another:
+            self.install(self.inventory)
+            for host in self.lab.hosts:
+                self.on(host.name, "rm -f /etc/sudoers.d/any")
+            Estate._installed_for_another = False
         for host in ("zone-a-1", "zone-b-1"):
             self.on(host, "systemctl start inference")
         for host in self.lab.hosts:
@@ -129,7 +162,13 @@ class Estate:
             return None
 
     def changed_inventory(self, change: Callable[[dict[str, Any]], None]) -> Path:
-        """Return a copy of the inventory after a change."""
+        """Return a copy of the inventory after a change, with what it needs installed on the hosts."""
+        path = self._written(change)
+        Estate._installed_for_another = True
+        self.install(path)
+        return path
+
+    def _written(self, change: Callable[[dict[str, Any]], None]) -> Path:
         yaml = YAML(typ="safe")
         document = yaml.load(self.lab.inventory.read_text())
         for name in ("key", "known_hosts"):

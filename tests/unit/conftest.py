@@ -212,15 +212,15 @@ class Machine:
             self.running = self.serving = False
             return Answer()
         assert ran.argv[:2] == ("sh", "-c")
-        if ran.argv[2] == systemd._KILL:
+        if ran.argv[2] == systemd.KILL:
             was = self.running
             self.running, self.serving, self.held = False, False, True
             return Answer(f"killed={'41 42' if was else ''} remaining= open=0\n".encode())
-        if ran.argv[2] == systemd._REVIVE:
+        if ran.argv[2] == systemd.REVIVE:
             self.running = self.serving = not self.broken
             self.held = False
             return Answer()
-        assert ran.argv[2] == systemd._STATE
+        assert ran.argv[2] == systemd.STATE
         self.running = self.states.pop(0) if self.states else self.running
         state = f"LoadState=loaded\nActiveState={'active' if self.running else 'inactive'}\nSubState=x\n"
         pids = "41 42" if self.running else ""

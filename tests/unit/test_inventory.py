@@ -29,8 +29,8 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
         "ssh:\n",
         "shh:\n",
         [
-            "31:1: unknown key `shh`; did you mean `ssh`? Allowed here: environment, gates, gateway, history, name, "
-            "notify, service, ssh, waivers, zones"
+            "31:1: unknown key `shh`; did you mean `ssh`? Allowed here: approver, environment, faults, gates, gateway, "
+            "history, name, notify, participants, service, ssh, waivers, zones"
         ],
     ),
     (
@@ -133,6 +133,44 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
         "ssh:",
         "waivers:\n  - {check: isolation, reason: because}\nssh:",
         ["32:24: `waivers.0.reason` must have at least 10 characters, not 'because'"],
+    ),
+    # kinds of gateways
+    (
+        "gateway:\n",
+        "gateway:\n  kind: apache\n",
+        ["24:1: `gateway.kind` must be one of 'nginx', 'nginx-flag', 'nginx-passive', 'haproxy'"],
+    ),
+    (
+        "  upstream: recognition\n",
+        "  upstream: recognition\n  flag: /var/lib/a.standby\n",
+        [
+            "31:3: unknown key `flag`. Allowed here: access_log, config, error_log, hosts, kind, pidfile, reload, "
+            "test, upstream, url"
+        ],
+    ),
+    (
+        "  upstream: recognition\n",
+        "  upstream: recognition\n  kind: nginx-flag\n  flag: /var/lib/a;b\n",
+        ["32:3: `gateway.flag` must be an absolute path of letters, digits, `.`, `_` and `-`, not '/var/lib/a;b'"],
+    ),
+    (
+        "  upstream: recognition\n",
+        "  upstream: recognition\n  kind: nginx-flag\n  standby: recognition\n",
+        ["32:3: `recognition` is the primary's upstream; the standby needs its own"],
+    ),
+    (
+        "  upstream: recognition\n",
+        "  upstream: recognition\n  kind: haproxy\n",
+        [
+            "24:1: `gateway.backend` is missing",
+            "30:3: unknown key `upstream`. Allowed here: backend, config, hosts, kind, program, socket, state_file, "
+            "url",
+        ],
+    ),
+    (
+        "  upstream: recognition\n",
+        "  kind: haproxy\n  backend: b\n  socket: /run/a b\n",
+        ["32:3: `gateway.socket` must be the path of HAProxy's runtime socket, or its address:port, not '/run/a b'"],
     ),
     # contradictions
     ("role: standby", "role: primary", ["11:5: one zone must be `primary` and one `standby`; both say primary"]),
@@ -268,6 +306,43 @@ def test_what_a_host_says_goes_before_what_all_say(tmp_path: Path, process_text:
     assert found.login(found.hosts[0]).user == "drill"
 
 
+@pytest.mark.parametrize(
+    ("everywhere", "there", "by"),
+    [
+        ("", "{}", "login"),
+        ("  sudo: true\n", "{}", "sudo"),
+        ("  privileges: sudo\n", "{}", "sudo"),
+        ("  privileges: installed\n", "{}", "installed"),
+        ("  privileges: installed\n", "{sudo: true}", "sudo"),
+        ("  privileges: installed\n", "{sudo: false}", "login"),
+        ("  privileges: installed\n", "{privileges: login}", "login"),
+        ("  sudo: true\n", "{privileges: installed}", "installed"),
+        ("  privileges: sudo\n  sudo: true\n", "{}", "sudo"),
+    ],
+)
+def test_how_what_needs_root_is_run(tmp_path: Path, inventory_text: str, everywhere: str, there: str, by: str) -> None:
+    file = tmp_path / "inventory.yaml"
+    file.write_text(inventory_text.replace(AT_B, f"{AT_B}        ssh: {there}\n") + everywhere)
+    found = inventories.load(file)
+    assert found.login(found.zone("standby").hosts[0]).by == by
+
+
+@pytest.mark.parametrize("user", ["user: root", "port: 22"])
+def test_installed_programs_are_for_a_user_of_their_own(tmp_path: Path, inventory_text: str, user: str) -> None:
+    file = tmp_path / "inventory.yaml"
+    file.write_text(inventory_text.replace("user: drill", user) + "  privileges: installed\n")
+    with pytest.raises(FileError, match=r"`privileges: installed` (needs `user`|is for a user)") as refused:
+        inventories.load(file)
+    assert refused.value.problems[0].startswith(f"{file}:31:")
+
+
+def test_two_ways_at_once_are_refused(tmp_path: Path, inventory_text: str) -> None:
+    file = tmp_path / "inventory.yaml"
+    file.write_text(inventory_text + "  sudo: true\n  privileges: installed\n")
+    with pytest.raises(FileError, match="`sudo: true` contradicts `privileges: installed`; leave `sudo` out"):
+        inventories.load(file)
+
+
 def test_paths_of_keys_are_relative_to_the_file(tmp_path: Path, inventory_text: str) -> None:
     file = tmp_path / "inventory.yaml"
     file.write_text(inventory_text + "  key: keys/id\n  known_hosts: /etc/ssh/known\n")
@@ -304,3 +379,21 @@ def test_a_mangled_inventory_gives_a_model_or_a_clear_error(
     assert problems
     for problem in problems:
         assert re.match(re.escape(str(file)) + r":\d+:\d+: \S", problem), problem
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind"),
+    [
+        ("  upstream: u\n", "nginx"),
+        ("  upstream: u\n  kind: nginx\n", "nginx"),
+        ("  upstream: u\n  kind: nginx-flag\n", "nginx-flag"),
+        ("  upstream: u\n  kind: nginx-passive\n", "nginx-passive"),
+        ("  backend: u\n  kind: haproxy\n", "haproxy"),
+    ],
+)
+def test_a_gateway_is_of_the_kind_that_it_says_and_else_nginx(
+    tmp_path: Path, inventory_text: str, lines: str, kind: str
+) -> None:
+    file = tmp_path / "inventory.yaml"
+    file.write_text(inventory_text.replace("  upstream: recognition\n", lines))
+    assert inventories.load(file).gateway.kind == kind

@@ -7,8 +7,10 @@ import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +20,9 @@ from drillctl import journal as journals
 from drillctl.errors import Inconclusive, UsageError
 from drillctl.journal import Journal
 from drillctl.undo import Undo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STOP = Undo("service.stop", "a-1", "stop the server that the drill started")
 DISCARD = Undo("gateway.discard", "", "remove the staged config", {"run": "übung"})
@@ -178,3 +183,74 @@ def test_the_wall_clock_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     said = datetime.fromisoformat(journals.utc_now())
     assert abs((datetime.now(UTC) - said).total_seconds()) < 5
     assert json.dumps(journals.utc_now()).endswith('Z"')
+
+
+def test_records_are_chained_whoever_writes_them(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    first, second = Journal(path), Journal(path)
+    for number in range(20):
+        (first, second)[number % 2].record("note", number=number)
+    first.close()
+    second.close()
+    content = path.read_bytes()
+    assert journals.broken_links(content) == []
+    assert next(journals.read(path))["prev"] == journals.FIRST
+
+
+def test_records_of_many_threads_are_chained(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: journal.record("note", number=number), range(200)))
+    journal.close()
+    assert journals.broken_links(journal.path.read_bytes()) == []
+
+
+def test_a_long_record_is_chained_as_well(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    for size in (10, 4000, 4095, 4096, 4097, 9000, 10):
+        journal.record("note", text="x" * size)
+    journal.close()
+    assert journals.broken_links(journal.path.read_bytes()) == []
+
+
+CHANGES = [
+    ("a byte", lambda lines: [*lines[:3], lines[3].replace(b"start", b"stort"), *lines[4:]], [5]),
+    ("a record removed", lambda lines: [*lines[:3], *lines[4:]], [4]),
+    ("the first removed", lambda lines: lines[1:], [1]),
+    ("two swapped", lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]], [3, 4, 5]),
+    ("one put in", lambda lines: [*lines[:3], lines[2], *lines[3:]], [4]),
+    ("one without a link", lambda lines: [*lines[:3], b'{"event": "note"}', *lines[3:]], [4, 5]),
+]
+
+
+@pytest.mark.parametrize(("change", "broken"), [case[1:] for case in CHANGES], ids=[case[0] for case in CHANGES])
+def test_a_change_breaks_the_chain_where_it_was_made(
+    tmp_path: Path, change: Callable[[list[bytes]], list[bytes]], broken: list[int]
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    written(path)
+    changed = b"\n".join(change(path.read_bytes().splitlines())) + b"\n"
+    assert journals.broken_links(changed) == broken
+
+
+def test_a_torn_line_is_part_of_the_chain(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    written(path)
+    path.write_bytes(path.read_bytes()[:-30])
+    later = Journal(path)
+    later.record("recover")
+    later.close()
+    content = path.read_bytes()
+    assert journals.broken_links(content) == []
+    lines = content.splitlines()
+    lines[-2] += b"x"
+    assert journals.broken_links(b"\n".join(lines) + b"\n") == [len(lines)]
+
+
+def test_a_journal_without_a_chain_is_read_as_before_and_said_to_have_none(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    left = written(path)
+    records = [{k: v for k, v in record.items() if k != "prev"} for record in journals.read(path)]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert journals.broken_links(path.read_bytes()) is None
+    assert list(journals.outstanding(path)) == left

@@ -126,3 +126,33 @@ def test_words_of_a_command_are_quoted_as_a_shell_needs_them(process_estate: Inv
     estate = process_estate.model_copy(update={"service": service})
     (shown,) = commands_of(estate, estate.zone("primary").hosts[0], "start")
     assert shown == """cd '/srv/my app' && setsid /opt/conda/bin/python -c 'print('"'"'a b'"'"'); $(id)'"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "switch", "undo"),
+    [
+        ("  upstream: u\n", "rename the staged config over", "put the original bytes back; nginx -s reload"),
+        (
+            "  upstream: u\n  kind: nginx-flag\n",
+            "set /var/lib/drillctl-flags/u.standby",
+            "/var/lib/drillctl-flags/u.standby as before",
+        ),
+        ("  upstream: u\n  kind: nginx-passive\n", "nothing: nginx goes over", None),
+        (
+            "  backend: u\n  kind: haproxy\n",
+            "the servers of zone-b ready, the others maint",
+            "the servers' states as before",
+        ),
+    ],
+)
+def test_the_switch_is_told_as_the_kind_of_gateway_does_it(
+    tmp_path: Path, inventory_text: str, lines: str, switch: str, undo: str | None
+) -> None:
+    file = tmp_path / "kind.yaml"
+    file.write_text(inventory_text.replace("  upstream: recognition\n", lines))
+    plan = make_plan(inventories.load(file), playbooks.load(playbooks.find("zone-failover")))
+    (action,) = actions(plan, "switch")
+    assert switch in action.what
+    assert (action.undo is None) == (undo is None)
+    assert undo is None or undo in (action.undo or "")
+    assert actions(plan, "failback")

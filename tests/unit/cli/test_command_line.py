@@ -39,6 +39,10 @@ HEAVY = (
     "requests",
     "ruamel",
     "rich",
+    "jinja2",
+    "junitparser",
+    "PIL",
+    "svg",
 )
 COLOUR = re.compile(r"\x1b\[[0-9;]*(3|4|9|10)[0-7]m")
 DRILL = ("run", "playbook.yaml", "-i", "inventory.yaml")
@@ -93,7 +97,10 @@ def dead(inventory_file: Path, playbook_file: Path) -> Iterator[int]:
     [
         ["--help"],
         ["-h"],
-        *([name, "--help"] for name in ("run", "status", "watch", "schedule", "notify", "recover", "validate", "lab")),
+        *(
+            [name, "--help"]
+            for name in ("run", "status", "watch", "schedule", "notify", "recover", "report", "validate", "lab")
+        ),
     ],
     ids=" ".join,
 )
@@ -108,9 +115,19 @@ def test_help_is_there_and_imports_nothing_heavy(drillctl: Callable[..., Ended],
     assert [name for name in imported if name.split(".")[0] in heavy] == []
 
 
+@pytest.mark.parametrize("name", ["", " ", "two\nlines", "x" * 201, "\udcff"])
+def test_a_name_that_no_report_can_show_is_refused(
+    drillctl: Callable[..., Ended], inventory_file: Path, playbook_file: Path, name: str
+) -> None:
+    ended = drillctl(*DRILL, "--yes", "--participant", "Li Wei", "--participant", name)
+    assert ended.code == 2
+    assert "is no name for the report" in ended.err
+    assert ended.quiet
+
+
 def test_help_names_every_command_and_every_exit_code(drillctl: Callable[..., Ended]) -> None:
     text = drillctl("--help").out
-    for command in ("run", "status", "recover", "validate", "lab"):
+    for command in ("run", "status", "recover", "report", "verify-bundle", "validate", "lab"):
         assert f"\n  {command} " in text
     for code in (
         "0 passed",

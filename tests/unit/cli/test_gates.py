@@ -163,7 +163,7 @@ def test_a_blackout_refuses_even_who_says_yes(
     assert f"blackout REFUSED {found}; {opens}" in progress
     assert "agreement skipped not asked, since another gate is closed" in progress
     assert not spoke_to_hosts(ended)
-    assert ended.out.splitlines()[-4:-1] == [
+    assert ended.out.splitlines()[-5:-2] == [
         f"blackout: {found}",
         "NOT-STARTED a gate refused; nothing was changed (exit code 4, 0 s)",
         f"next:  blackout {opens}; for a real emergency: --override-gate blackout --reason TEXT",

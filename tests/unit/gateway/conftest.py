@@ -18,13 +18,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drillctl.gateway.nginx import NginxGateway
+from drillctl.gateway.kinds import gateway_of
+from drillctl.gateway.nginx_adoption import adopt
 from drillctl.hosts.local import LocalTransport
-from drillctl.inventory import Inventory
+from drillctl.inventory import Inventory, Nginx
+from drillctl.lab import haproxyfiles
+from drillctl.lab.ground import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from drillctl.gateway.gateway import Gateway
+
+HAPROXY = program("haproxy")
 NGINX = shutil.which("nginx") or ("/usr/sbin/nginx" if Path("/usr/sbin/nginx").exists() else None)
 
 
@@ -41,10 +47,14 @@ class Backend:
     """A server of one zone: answers every request with the zone's name."""
 
     def __init__(self, zone: str) -> None:
+        backend = self
+        self.status = 200
+
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.send_response(200)
+                self.send_response(backend.status)
                 self.send_header("Content-Length", str(len(zone)))
+                self.send_header("X-Served-Zone", zone)
                 self.end_headers()
                 self.wfile.write(zone.encode())
 
@@ -61,6 +71,130 @@ class Backend:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+
+
+def inventory_of(port: int, primary: str, standby: str, gateway: dict[str, object]) -> Inventory:
+    """Return an inventory of one gateway on this machine, with two zones of one server each."""
+
+    def zone(name: str, role: str, address: str, upstream: str) -> dict[str, object]:
+        host = {"name": f"{name}-1", "address": address, "upstream": upstream}
+        return {"name": name, "role": role, "failure_domain": name, "hosts": [host]}
+
+    return Inventory.model_validate(
+        {
+            "name": "test",
+            "zones": [
+                zone("zone-a", "primary", "127.0.0.2", primary),
+                zone("zone-b", "standby", "127.0.0.3", standby),
+            ],
+            "service": {
+                "port": 8000,
+                "model": {"path": "/model", "sha256": "0" * 64},
+                "start": {"kind": "systemd", "unit": "inference.service"},
+            },
+            "gateway": {
+                "hosts": [{"name": "gateway", "address": "127.0.0.1"}],
+                "url": f"http://127.0.0.1:{port}",
+                **gateway,
+            },
+        }
+    )
+
+
+class RunningHaproxy:
+    """An HAProxy with a folder, a port and backends of its own, configured as the lab's is."""
+
+    def __init__(self, folder: Path) -> None:
+        assert HAPROXY is not None
+        self.folder = folder
+        self.port = free_port()
+        self.zone_a, self.zone_b = Backend("zone-a"), Backend("zone-b")
+        self.primary, self.standby = f"127.0.0.1:{self.zone_a.port}", f"127.0.0.1:{self.zone_b.port}"
+        self.config = folder / "haproxy.cfg"
+        self.socket = folder / "admin.sock"
+        self.state_file = folder / "state" / "server-state"
+        text = haproxyfiles.config(
+            listen=f"127.0.0.1:{self.port}",
+            addresses={"zone-a-1": self.primary, "zone-b-1": self.standby},
+            folder=str(folder),
+            socket=str(self.socket),
+            state_file=str(self.state_file),
+            user=None,
+        )
+        self.config.write_text(text)
+        (folder / "fallback.http").write_text(haproxyfiles.fallback(), newline="")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.launch()
+        wait_for(lambda: self.answer() is not None)
+
+    def launch(self) -> None:
+        words = [str(HAPROXY), "-W", "-db", "-f", str(self.config)]
+        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def reload(self) -> None:
+        """Reload, and wait until another worker answers at the socket."""
+        assert self.process is not None
+        before = _line(self.ask("show info"), "Pid")
+        told = 0.0
+
+        def reloaded() -> bool:
+            nonlocal told
+            # A master that has only just started its worker does not hear the signal yet.
+            if time.monotonic() - told > 3 and self.process is not None:
+                self.process.send_signal(signal.SIGUSR2)
+                told = time.monotonic()
+            return _line(self.ask("show info"), "Pid") not in {"", before}
+
+        wait_for(reloaded)
+
+    def ask(self, command: str) -> str:
+        """Return what HAProxy says at its socket; nothing when it cannot be asked now."""
+        with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+            client.settimeout(5)
+            client.connect(str(self.socket))
+            client.sendall(command.encode() + b"\n")
+            return b"".join(iter(lambda: client.recv(65536), b"")).decode()
+        return ""
+
+    def answer(self) -> str | None:
+        """Return the zone that answers a new client, or None."""
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=5) as reply:
+            return str(reply.read().decode())
+        return None
+
+    def inventory(self, **gateway: object) -> Inventory:
+        own: dict[str, object] = {
+            "kind": "haproxy",
+            "config": str(self.config),
+            "backend": "recognition",
+            "socket": str(self.socket),
+            "state_file": str(self.state_file),
+            "program": HAPROXY,
+        }
+        return inventory_of(self.port, self.primary, self.standby, {**own, **gateway})
+
+    def gateway(self, **options: object) -> Gateway:
+        return gateway_of(self.inventory(**options), {"gateway": LocalTransport("gateway")}, "run-1")
+
+    def stop(self) -> None:
+        self.zone_a.close()
+        self.zone_b.close()
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+
+
+def _line(info: str, key: str) -> str:
+    return next((line for line in info.splitlines() if line.startswith(f"{key}:")), "")
+
+
+def wait_for(condition: Callable[[], bool], within: float = 15.0) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.01)
 
 
 class RunningNginx:
@@ -133,10 +267,7 @@ class RunningNginx:
         return sum(file.read_bytes().count(b"\n") for file in self.folder.glob("access.log*"))
 
     def wait_for(self, condition: Callable[[], bool], within: float = 15.0) -> None:
-        deadline = time.monotonic() + within
-        while not condition():
-            assert time.monotonic() < deadline, "not in time"
-            time.sleep(0.01)
+        wait_for(condition, within)
 
     @property
     def master(self) -> int:
@@ -153,42 +284,45 @@ class RunningNginx:
             self.wait_for(lambda: not self.pidfile.exists())
 
     def inventory(self, **gateway: object) -> Inventory:
-        def zone(name: str, role: str, address: str, upstream: str) -> dict[str, object]:
-            host = {"name": f"{name}-1", "address": address, "upstream": upstream}
-            return {"name": name, "role": role, "failure_domain": name, "hosts": [host]}
+        own = {
+            "config": str(self.live),
+            "upstream": "service",
+            "test": self.test,
+            "reload": self.reload,
+            "access_log": str(self.folder / "access.log"),
+            "error_log": str(self.error_log),
+            "pidfile": str(self.pidfile),
+        }
+        return inventory_of(self.port, self.primary, self.standby, {**own, **gateway})
 
-        return Inventory.model_validate(
-            {
-                "name": "test",
-                "zones": [
-                    zone("zone-a", "primary", "127.0.0.2", self.primary),
-                    zone("zone-b", "standby", "127.0.0.3", self.standby),
-                ],
-                "service": {
-                    "port": 8000,
-                    "model": {"path": "/model", "sha256": "0" * 64},
-                    "start": {"kind": "systemd", "unit": "inference.service"},
-                },
-                "gateway": {
-                    "hosts": [{"name": "gateway", "address": "127.0.0.1"}],
-                    "url": f"http://127.0.0.1:{self.port}",
-                    "config": str(self.live),
-                    "upstream": "service",
-                    "test": self.test,
-                    "reload": self.reload,
-                    "access_log": str(self.folder / "access.log"),
-                    "error_log": str(self.error_log),
-                    "pidfile": str(self.pidfile),
-                    **gateway,
-                },
-            }
-        )
+    def gateway(self, **options: object) -> Gateway:
+        return gateway_of(self.inventory(**options), {"gateway": LocalTransport("gateway")}, "run-1")
 
-    def gateway(self, **options: object) -> NginxGateway:
-        return NginxGateway(self.inventory(**options), {"gateway": LocalTransport("gateway")}, "run-1")
+    def adopt(self, **options: object) -> Inventory:
+        """Make the live config fit for a kind of gateway, as `drillctl gateway adopt` does; return the inventory."""
+        inventory = self.inventory(**options)
+        assert isinstance(inventory.gateway, Nginx)
+        self.live.write_bytes(adopt(self.live.read_bytes(), inventory.gateway, [self.primary], [self.standby]))
+        return inventory
+
+    @property
+    def flag(self) -> Path:
+        return self.folder / "flags" / "service.standby"
 
     def leftovers(self) -> list[Path]:
         return sorted(self.folder.rglob(".drillctl*"))
+
+
+@pytest.fixture
+def haproxy(tmp_path: Path) -> Iterator[RunningHaproxy]:
+    """Yield an HAProxy that is not started yet."""
+    if HAPROXY is None:
+        pytest.skip("haproxy is not installed")
+    running = RunningHaproxy(tmp_path)
+    try:
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drillctl.errors import GatewayError, Unreachable
-from drillctl.gateway.nginx import NginxGateway
+from drillctl.gateway.kinds import gateway_of
 from drillctl.hosts.local import LocalTransport
 
 from .conftest import NGINX, RunningNginx
@@ -43,7 +43,7 @@ class Pair:
         hosts = [{"name": "gw-1", "address": "127.0.0.1"}, {"name": "gw-2", "address": "127.0.0.4"}]
         self.inventory = self.one.inventory(hosts=hosts)
         self.second = Elsewhere("gw-2", self.one.folder, self.two.folder)
-        self.gateway = NginxGateway(self.inventory, {"gw-1": LocalTransport("gw-1"), "gw-2": self.second}, "run-2")
+        self.gateway = gateway_of(self.inventory, {"gw-1": LocalTransport("gw-1"), "gw-2": self.second}, "run-2")
 
     def answers(self) -> tuple[str | None, str | None]:
         return self.one.answer(), self.two.answer()

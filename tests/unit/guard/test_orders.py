@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+
 import pytest
 
 from drillctl.errors import HostError, NotStarted
 from drillctl.gateway.gateway import GatewayConfig, HostConfig, Staged, StagedHost
+from drillctl.gateway.state_file import StateFile
 from drillctl.guard import orders
 from drillctl.guard.lease import Held, Holding, Order, parse
 from drillctl.inventory import Inventory
@@ -108,6 +112,56 @@ def test_the_restore_asks_every_primary_and_may_replace_only_what_was_staged() -
     )
     # Where nothing was staged there is nothing but the original that may be replaced.
     assert made["g-2"].arguments[4] == "f" * 64
+
+
+def of_kind(**gateway: object) -> Inventory:
+    document = SYSTEMD.model_dump()
+    hosts, url = document["gateway"]["hosts"], document["gateway"]["url"]
+    return Inventory.model_validate({**document, "gateway": {"hosts": hosts, "url": url, **gateway}})
+
+
+def test_a_flag_goes_when_the_primary_answers_and_one_that_was_there_comes_back_when_the_standby_does() -> None:
+    estate = of_kind(kind="nginx-flag", config="/c", upstream="u", flag="/run/u.standby")
+    was = "flag 640 0:33 416e610a"
+    original = GatewayConfig((replace(config("g-1"), choice="flag absent"), replace(config("g-2"), choice=was)), "a")
+    staged = Staged("b", (StagedHost("g-1", "", "", "", "", b"", "e" * 64, "", "", ""),))
+    made = orders.restore(estate, original, staged)
+    assert (made["g-1"].id, made["g-1"].kind) == ("gateway.restore", "gateway.flag")
+    urls = ("http://10.0.0.1:8080/health", "http://front-a-2:8080/health")
+    assert made["g-1"].arguments == ("/run/u.standby", "-", "-", "-", "e" * 64, *urls)
+    assert made["g-2"].kept == b"Ana\n"
+    assert made["g-2"].arguments[0] == "/run/u.standby"
+    assert made["g-2"].arguments[1] == hashlib.sha256(b"Ana\n").hexdigest()
+    assert made["g-2"].arguments[2:4] == ("640", "0:33")
+    assert made["g-2"].arguments[5:] == ("http://10.0.0.3:8080/health",)
+
+
+def test_haproxys_servers_are_set_as_they_were_and_the_state_file_is_kept() -> None:
+    estate = of_kind(kind="haproxy", backend="u", socket="/run/h.sock", state_file="/var/s")
+    file = StateFile(b"1\n", "640", "0:0")
+    choice = f"a-1=ready b-1=maint at 10.0.0.1:8080 10.0.0.3:8080 | {file.in_words()}"
+    original = GatewayConfig((replace(config("g-1"), choice=choice),), "a")
+    staged = Staged("b", (StagedHost("g-1", "", "", "", "", b"a-1=maint b-1=ready", "", "", "", ""),))
+    (made,) = orders.restore(estate, original, staged).values()
+    assert (made.id, made.kind, made.kept) == ("gateway.restore", "gateway.haproxy", b"1\n")
+    assert made.arguments == (
+        "/run/h.sock",
+        file.words[0],
+        "u",
+        "a-1=ready b-1=maint",
+        "a-1=maint b-1=ready",
+        "set server u/a-1 state ready; set server u/b-1 state maint",
+        "/var/s",
+        "640",
+        "0:0",
+        "http://10.0.0.1:8080/health",
+        "http://front-a-2:8080/health",
+    )
+
+
+def test_a_gateway_that_is_not_switched_needs_no_undo() -> None:
+    estate = of_kind(kind="nginx-passive", config="/c", upstream="u")
+    assert orders.restore(estate, GatewayConfig((config("g-1"),), "a"), None) == {}
 
 
 @pytest.mark.parametrize(

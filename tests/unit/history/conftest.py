@@ -36,9 +36,9 @@ def own_server() -> Iterator[Server]:
 
 
 def need_postgresql() -> None:
-    """Skip where PostgreSQL is not installed; but never in CI, where `make setup` installs it."""
+    """Skip where PostgreSQL is not installed; but never in CI, where `make test` installs it."""
     if programs() is None and not os.environ.get("CI"):
-        pytest.skip("PostgreSQL is not installed; `make setup` does that as root on Debian and Ubuntu")
+        pytest.skip("PostgreSQL is not installed; `make test` does that as root on Debian and Ubuntu")
 
 
 @pytest.fixture(autouse=True)

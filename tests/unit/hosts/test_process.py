@@ -358,8 +358,8 @@ def test_the_plan_shows_what_is_run() -> None:
 
 
 SCRIPTS = {
-    f"{module.__name__.rsplit('.', 1)[-1]}{name}": getattr(module, name)
-    for module, names in ((process, ("_STATE", "_START", "_STOP", "_KILL")), (systemd, ("_STATE", "_KILL", "_REVIVE")))
+    f"{module.__name__.rsplit('.', 1)[-1]} {name}": getattr(module, name)
+    for module, names in ((process, ("_STATE", "_START", "_STOP", "_KILL")), (systemd, ("STATE", "KILL", "REVIVE")))
     for name in names
 }
 SHELLS = [shell for shell in ("dash", "busybox sh", "bash --posix", "ksh", "mksh") if shutil.which(shell.split()[0])]

@@ -12,7 +12,7 @@ import pytest
 
 from drillctl import inventory
 from drillctl.errors import NotStarted
-from drillctl.inventory import Gateway, Host, Model, SystemdStart, Waiver
+from drillctl.inventory import Host, Model, NginxReload, SystemdStart, Waiver
 from drillctl.lab import daemons, estate, ground, sources, sshfiles
 from drillctl.lab.sshfiles import KeyPair, Login
 
@@ -25,7 +25,7 @@ def test_the_inventory_that_is_written_is_the_one_that_is_read(tmp_path: Path) -
     written = estate.inventory(
         driver="process",
         hosts=hosts,
-        gateway=Gateway(hosts=(hosts["gateway"],), url="http://127.0.77.1", config="/c", upstream=estate.UPSTREAM),
+        gateway=NginxReload(hosts=(hosts["gateway"],), url="http://127.0.77.1", config="/c", upstream=estate.UPSTREAM),
         start=SystemdStart(kind="systemd", unit="inference.service"),
         model=Model(path="/srv/model/model.safetensors", sha256="ab" * 32),
         user="root",

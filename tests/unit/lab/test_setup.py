@@ -100,6 +100,7 @@ rm -f /usr/sbin/nginx /usr/sbin/policy-rc.d /etc/systemd/system/multi-user.targe
 rm -f /usr/bin/apt-get; cp /mnt/apt-get /usr/bin/apt-get
 """
 SETUP = "code=0; sh /mnt/checkout/setup/setup.sh || code=$?; "
+SETUP_TESTS = SETUP.replace("setup.sh", "setup.sh tests")
 AFTER = (
     "ls /usr/sbin/policy-rc.d /etc/systemd/system/multi-user.target.wants/nginx.service 2>/dev/null || :; exit $code"
 )
@@ -167,6 +168,23 @@ def test_missing_packages_are_installed_and_their_services_neither_started_nor_e
     assert done.stdout == ""  # no policy-rc.d is left, and the unit is not enabled
 
 
+def test_what_only_the_tests_need_is_installed_for_them_alone(machine: Path) -> None:
+    """A browser and fonts of 400 MB are not what somebody wants who only tries a drill."""
+    without = "rm -f /usr/bin/chromium /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc; "
+    done = in_overlay(machine, WITHOUT_NGINX + without + SETUP_TESTS + AFTER)
+    assert done.returncode == 0, done.stderr
+    (installed,) = (machine / "apt.log").read_text().splitlines()
+    assert {"nginx", "chromium", "fonts-noto-cjk"} <= set(installed.split())
+    (machine / "apt.log").unlink()
+    in_overlay(machine, WITHOUT_NGINX + without + SETUP + AFTER)
+    assert (machine / "apt.log").read_text().split()[-1] == "nginx"
+
+
+def test_make_test_asks_for_what_the_tests_need() -> None:
+    made = subprocess.run(["make", "-n", "test"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    assert made.splitlines()[0] == "sh setup/setup.sh tests"
+
+
 def test_a_failed_installation_leaves_no_policy_behind(machine: Path) -> None:
     (machine / "apt-fails").touch()
     done = in_overlay(machine, WITHOUT_NGINX + SETUP + AFTER)
@@ -203,7 +221,7 @@ def test_the_server_of_a_shared_history_is_installed_and_neither_started_nor_ena
         return script.replace("/usr/sbin/nginx", "/usr/bin/pg_ctlcluster").replace("nginx.", "postgresql.")
 
     (machine / "apt-get").write_text(of_postgresql(FAKE_APT).replace("policy-rc.d nginx", "policy-rc.d postgresql"))
-    done = in_overlay(machine, of_postgresql(WITHOUT_NGINX) + SETUP + of_postgresql(AFTER))
+    done = in_overlay(machine, of_postgresql(WITHOUT_NGINX) + SETUP_TESTS + of_postgresql(AFTER))
     assert done.returncode == 0, done.stderr
     assert "install --no-install-recommends postgresql\n" in (machine / "apt.log").read_text()
     assert not (machine / "started").exists()

@@ -15,7 +15,7 @@ from drillctl.report.model import Report
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Told
+    from told import Told
 
 P, S = "P" * 30, "S" * 33
 BACK = "/" + "S" * 10 + "P" * 20

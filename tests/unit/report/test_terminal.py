@@ -23,7 +23,7 @@ from drillctl.report.terminal import render, render_plan
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Told
+    from told import Told
 
     from drillctl.inventory import Inventory
     from drillctl.playbook import Playbook

@@ -1,0 +1,158 @@
+"""The POSIX sh programs that run on an HAProxy host. Constant text: values only ever come as arguments.
+
+Exit code 3 means refused, with nothing changed, and the reason on stderr. HAProxy comes with no client for its own
+socket; `ask` takes the first program that can: socat, perl, python3, or an nc that knows -U (for address:port any nc).
+"""
+
+ASK = r"""
+refuse() { printf '%s\n' "$*" >&2; exit 3; }
+# socket (a path, or address:port), command line → what HAProxy says.
+ask() {
+    case $1 in
+    /*)
+        [ -S "$1" ] || refuse "$1 is no socket: does HAProxy run, and has it this \`stats socket\`?"
+        [ -w "$1" ] || refuse "$1 is not open to $(id -un)"
+        if command -v socat >/dev/null; then
+            printf '%s\n' "$2" | socat -t 5 - "UNIX-CONNECT:$1"
+        elif command -v perl >/dev/null; then
+            perl -MSocket -e 'alarm 5; ($a, $c) = @ARGV; socket(S, PF_UNIX, SOCK_STREAM, 0) or die "$!\n";
+                connect(S, pack_sockaddr_un($a)) or die "$!\n"; syswrite S, "$c\n"; print while <S>' "$1" "$2"
+        elif command -v python3 >/dev/null; then
+            python3 -c 'import socket, sys
+s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect(sys.argv[1]); s.sendall(sys.argv[2].encode() + b"\n")
+while (b := s.recv(65536)): sys.stdout.buffer.write(b)' "$1" "$2"
+        elif nc -h 2>&1 | grep -q -e '-[A-Za-z]*U'; then
+            printf '%s\n' "$2" | nc -w 5 -U "$1"
+        else
+            refuse "nothing here can speak to $1: install socat (or perl, python3, netcat-openbsd)"
+        fi ;;
+    *)
+        if command -v socat >/dev/null; then
+            printf '%s\n' "$2" | socat -t 5 - "TCP:$1"
+        elif command -v perl >/dev/null; then
+            perl -MIO::Socket::INET -e 'alarm 5; $s = IO::Socket::INET->new($ARGV[0]) or die "$@\n";
+                syswrite $s, "$ARGV[1]\n"; print while <$s>' "$1" "$2"
+        elif command -v nc >/dev/null; then
+            printf '%s\n' "$2" | nc -w 5 "${1%:*}" "${1##*:}"
+        else
+            refuse "nothing here can speak to $1: install socat (or perl, netcat)"
+        fi ;;
+    esac
+}
+"""
+
+_PRELUDE = (
+    r"""
+set -u
+export LC_ALL=C
+"""
+    + ASK
+    + r"""
+sum() { [ -e "$1" ] || return 0; s=$(sha256sum < "$1") && printf '%s' "${s%% *}"; }
+harden() { sync -- "$1" 2>/dev/null || sync; }
+# Socket, backend → NAME=ready, drain or maint, of each server, with blanks between: bits as in haproxy_state.py.
+states_of() {
+    ask "$1" "show servers state $2" | {
+        blank=''
+        while read -r _ in _ name _ _ bits _; do
+            [ "$in" = "$2" ] || continue
+            set=ready
+            [ $((bits & 24)) = 0 ] || set=drain
+            [ $((bits & 35)) = 0 ] || set=maint
+            printf '%s%s=%s' "$blank" "$name" "$set"
+            blank=' '
+        done
+    }
+}
+# socket, state file: write the states of all servers down, as HAProxy takes them over at its next reload.
+keep_states() {
+    new=${2%/*}/.drillctl-states.new
+    if ! { ask "$1" 'show servers state' > "$new" && [ -s "$new" ]; }; then rm -f -- "$new" && return 1; fi
+    harden "$new"
+    mv -f -- "$new" "$2"
+}
+"""
+)
+
+READ = (
+    _PRELUDE
+    + r"""
+live=$(readlink -f -- "$1")
+[ -f "$live" ] || refuse "$1 is not a file"
+printf '%s\n' "$live"
+stat -c '%a %u:%g' -- "$live"
+sum "$live"
+"""
+)
+"""path → a line with the resolved path, a line `mode uid:gid`, then the sha256: the bytes may hold passwords."""
+
+STATES = _PRELUDE + 'ask "$1" "show servers state $2"\n'
+"""socket, backend → what HAProxy says of its servers."""
+
+STAT = _PRELUDE + 'ask "$1" "show stat"\n'
+"""socket → statistics as CSV."""
+
+FILE = (
+    _PRELUDE
+    + r"""
+[ -e "$1" ] || { echo absent; exit 0; }
+[ "$(stat -L -c %s -- "$1")" -le "$2" ] || refuse "$1 is too large to be a state file"
+stat -L -c '%a %u:%g' -- "$1"
+exec cat -- "$1"
+"""
+)
+"""state file, most bytes → `absent`, or a line `mode uid:gid` and the bytes."""
+
+PREPARE = (
+    _PRELUDE
+    + r"""
+folder=${1%/*}
+[ -d "$folder" ] || mkdir -p -- "$folder" || refuse "$folder could not be made"
+: > "$folder/.drillctl-states.new" 2>/dev/null || refuse "$(id -un) cannot write into $folder"
+rm -f -- "$folder/.drillctl-states.new"
+"""
+)
+"""state file → nothing; refuses what could not be written later."""
+
+SWITCH = (
+    _PRELUDE
+    + r"""
+trap '' HUP PIPE
+found=$(states_of "$1" "$2")
+[ -n "$found" ] || refuse "HAProxy does not list the servers of $2 at $1 any more"
+[ "$found" = "$3" ] || refuse "someone changed the servers' states after they were read"
+read -r begun _ < /proc/uptime
+ask "$1" "$4" || exit
+read -r up _ < /proc/uptime
+echo "== $begun $up"
+# Behind the switch: a reload from now on, and it goes on where it is.
+keep_states "$1" "$5" || { echo "the states could not be written to $5" >&2; exit 4; }
+harden "${5%/*}"
+"""
+)
+"""socket, backend, its states as read, commands, state file → what HAProxy said, then `== BEFORE AFTER`: the uptime."""
+
+PUT = (
+    _PRELUDE
+    + r"""
+trap '' HUP PIPE
+file=$3 wanted=$4 mode=$5 owner=$6
+read -r begun _ < /proc/uptime
+[ -z "$2" ] || ask "$1" "$2" || exit
+read -r up _ < /proc/uptime
+echo "== $begun $up"
+if [ -z "$wanted" ]; then
+    rm -f -- "$file" || refuse "$file could not be removed"
+elif [ "$(sum "$file")" != "$wanted" ]; then
+    new=${file%/*}/.drillctl-states.new
+    if ! { cat > "$new" && chown -- "$owner" "$new" && chmod -- "$mode" "$new" && harden "$new" &&
+        mv -f -- "$new" "$file"; }; then
+        rm -f -- "$new"
+        echo "$file could not be put back" >&2
+        exit 4
+    fi
+fi
+harden "${file%/*}"
+"""
+)
+"""socket, commands (empty: none), state file, its sha256, mode and owner (empty: absent); its bytes on stdin."""

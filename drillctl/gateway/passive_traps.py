@@ -1,0 +1,99 @@
+"""What keeps an nginx with a `backup` server from failing over unnoticed: defaults, and what looks harmless. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from drillctl.gateway.nginx_config import find_upstream
+from drillctl.gateway.nginx_syntax import ENCODING, Directive, line_of, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LONGEST = 10.0
+"""Seconds for a time-out; nginx's defaults are 60 s, for which clients of a frozen server wait."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DEFAULTS = {"proxy_connect_timeout": "60s", "proxy_read_timeout": "60s", "proxy_send_timeout": "60s"}
+
+
+def traps(source: bytes, upstream: str) -> list[str]:
+    """Return the traps that a config holds, in words, each with its line. Raises GatewayError as `read_upstream`."""
+    text = source.decode(ENCODING)
+    return [*_of_upstream(text, upstream), *_of_locations(text, upstream)]
+
+
+def _of_upstream(text: str, upstream: str) -> Iterator[str]:
+    block = find_upstream(text, upstream)
+    parts = _directives(block)
+    servers = [part for part in parts if part.name == "server"]
+    if not any("backup" in part.arguments for part in servers):
+        yield (
+            f"line {line_of(text, block.start)}: no server has `backup`; of a single server nginx ignores max_fails "
+            "and fail_timeout, and sends it everything whether it answers or not"
+        )
+    if not any(part.name == "zone" for part in parts):
+        yield (
+            f"line {line_of(text, block.start)}: no `zone`: every worker finds out for itself that a server is lost, "
+            "each with failed requests of its own"
+        )
+    for part in servers:
+        if "max_fails=0" in part.arguments:
+            yield f"line {line_of(text, part.start)}: max_fails=0: a server that fails is never left out"
+
+
+def _of_locations(text: str, upstream: str) -> Iterator[str]:
+    found = False
+    for blocks, part in _with_blocks(parse(text), ()):
+        if part.name != "proxy_pass" or part.arguments[:1] != (f"http://{upstream}",):
+            continue
+        found = True
+        where = f"line {line_of(text, part.start)}"
+        retry = _effective(blocks, "proxy_next_upstream") or ("error", "timeout")
+        if "off" in retry:
+            yield f"{where}: `proxy_next_upstream off`: a request that fails is not sent to the backup"
+        elif "non_idempotent" not in retry:
+            yield f"{where}: no `non_idempotent` in proxy_next_upstream: a POST that was sent is not sent to the backup"
+        elif not {"error", "timeout"} <= set(retry):
+            yield f"{where}: proxy_next_upstream lacks `error` or `timeout`"
+        elif "http_503" not in retry:
+            yield (
+                f"{where}: no `http_503` in proxy_next_upstream: a server that is back but still loads its model "
+                "answers 503, and clients get that"
+            )
+        for name, default in _DEFAULTS.items():
+            value = (_effective(blocks, name) or (default,))[0]
+            seconds = _seconds(value)
+            if seconds is None or seconds > LONGEST:
+                yield f"{where}: {name} is {value}: that long clients of a frozen server wait"
+    if not found:
+        yield f"nothing in this file passes requests to `{upstream}`"
+
+
+def _with_blocks(
+    parts: tuple[Directive | object, ...], blocks: tuple[Directive, ...]
+) -> Iterator[tuple[tuple[Directive, ...], Directive]]:
+    """Yield each directive with the blocks around it, the innermost last."""
+    for part in parts:
+        if isinstance(part, Directive):
+            yield blocks, part
+            yield from _with_blocks(part.body or (), (*blocks, part))
+
+
+def _effective(blocks: tuple[Directive, ...], name: str) -> tuple[str, ...] | None:
+    """Return the arguments of a directive that holds in the innermost block; None when none is in this file."""
+    for block in reversed(blocks):
+        for part in _directives(block):
+            if part.name == name:
+                return part.arguments
+    return None
+
+
+def _directives(block: Directive) -> list[Directive]:
+    return [part for part in block.body or () if isinstance(part, Directive)]
+
+
+def _seconds(value: str) -> float | None:
+    found = re.fullmatch(r"(\d+)(ms|s|m|h|d)?", value)
+    return int(found[1]) * _UNITS[found[2] or ""] if found else None

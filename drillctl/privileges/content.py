@@ -1,0 +1,69 @@
+"""Which bytes may be written into a gateway's config by a user who is not root: a check in POSIX sh and awk.
+
+Whoever may write an nginx config as root can have any file written and any code loaded as root. So the installed
+programs take bytes only if they differ from the live file in lines that name a server of the zones, and there in
+nothing but whether it is on: commented out, or `down`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SERVERS_ONLY = r"""
+# Tell whether two configs differ in nothing but servers of the zones being on or off: commented out, or `down`.
+servers_only() { # one file, the other
+    awk -v known=@KNOWN@ '
+        # A line without what says whether it is on; nothing when it is no line of one server of the zones.
+        function plain(line,    at, rest, count, word, text, i) {
+            sub(/\r$/, "", line); gsub(/[ \t]+/, " ", line); sub(/^ /, "", line)
+            while (sub(/^# ?/, "", line)) { }
+            at = index(line, ";"); rest = substr(line, at + 1)
+            if (!at || rest !~ /^ ?(#.*)?$/) return ""
+            count = split(substr(line, 1, at - 1), word, " ")
+            if (count < 2 || word[1] != "server" || !index(known, " " tolower(word[2]) " ")) return ""
+            text = "server " word[2]
+            for (i = 3; i <= count; i++) {
+                if (word[i] !~ /^[a-z_]+(=[0-9A-Za-z.]+)?$/) return ""
+                if (word[i] != "down") text = text " " word[i]
+            }
+            return text ";" rest
+        }
+        FNR == NR { line[FNR] = $0; lines = FNR; next }
+        { last = FNR }
+        $0 != line[FNR] && (FNR > lines || plain($0) == "" || plain($0) != plain(line[FNR])) { exit(wrong = 1) }
+        END { exit(wrong || lines != last) }
+    ' "$1" "$2"
+}
+# Read stdin to its end, and go on with what it was as stdin if it is the live config but for servers being on or off.
+take_config() { # live file
+    taken=$(mktemp /run/drillctl.XXXXXX) || exit 126
+    # What is longer is cut off, and so not taken: /run is memory.
+    head -c 8388608 >"$taken"
+    exec <"$taken"
+    # What awk does not see of a line behind a NUL must not be there.
+    # shellcheck disable=SC2094 # both only read
+    tr -d '\000' <"$taken" | cmp -s - "$taken" && servers_only "$1" "$taken"
+    set -- "$?"
+    rm -f -- "$taken"
+    [ "$1" = 0 ] || deny "these bytes change more of the config than which servers of the zones are on, \
+each on a line of its own"
+}
+same_rights() { # file, mode, owner
+    [ "$(stat -c '%a %u:%g' -- "$1" 2>/dev/null)" = "$2 $3" ] || deny "mode and owner of $1 are not $2 $3"
+}
+"""
+
+
+def functions(addresses: Iterable[str]) -> str:
+    """Return the shell functions that judge a config, for the zones' servers as the gateway's config names them."""
+    known = {spelling for address in addresses for spelling in _spellings(address.lower())}
+    return _SERVERS_ONLY.replace("@KNOWN@", shlex.quote(f" {' '.join(sorted(known))} "))
+
+
+def _spellings(address: str) -> tuple[str, ...]:
+    """Return how an address may be written: nginx takes port 80 when none is."""
+    return (address, address.removesuffix(":80"))

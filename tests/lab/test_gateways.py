@@ -1,0 +1,317 @@
+"""Drills through each kind of gateway: what happened is checked from outside drillctl, and a sabotage is told apart."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from estate import CONFIG, ON_MACHINES, Estate
+
+from drillctl import lab as labs
+from drillctl.lab import nginxfiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from drillctl.inventory import GatewayKind
+
+pytestmark = ON_MACHINES
+
+FLAGS = "/var/lib/drillctl-flags"
+LOG = "/var/log/nginx/recognition.access.log"
+TTL = 5
+READY = 40
+
+# What the gateway decides by, besides its config: nothing of a drill may be left of it.
+CHOICE = f"""
+ls -A {FLAGS} 2>/dev/null
+ls -A /etc/nginx /etc/nginx/conf.d /var/lib/haproxy | grep drillctl
+sha256sum /etc/haproxy/haproxy.cfg {CONFIG} 2>/dev/null
+ls /var/lib/haproxy/server-state 2>/dev/null
+[ ! -S /run/haproxy/admin.sock ] || perl -MIO::Socket::UNIX -e '
+    $s = IO::Socket::UNIX->new("/run/haproxy/admin.sock");
+    print $s "show servers state recognition\\n";
+    while (<$s>) {{ @f = split; print "$f[3] ", $f[6] & 35, "\\n" if $f[18] }}'
+true
+"""
+
+
+@pytest.fixture(scope="module", params=["nginx-flag", "haproxy", "nginx-passive"])
+def lab(request: pytest.FixtureRequest) -> Iterator[labs.Lab]:
+    """A lab whose gateway is of one kind; the lab of the other tests, if it is up, makes room meanwhile."""
+    kind: GatewayKind = request.param
+    there = labs.current()
+    labs.down()
+    try:
+        yield labs.up(gateway=kind)
+    finally:
+        labs.down()
+        if there is not None:
+            labs.up(there.driver, there.model)
+
+
+@pytest.fixture
+def estate(lab: labs.Lab, tmp_path: Path) -> Iterator[Estate]:
+    """An estate in its steady state; afterwards it is the same, and no guard holds anything."""
+    made = Estate(lab, tmp_path)
+    made.start_servers()
+    before = made.on("gateway", CHOICE)
+    made.wait_for(lambda: made.serving_zone() == "zone-a", 15)
+    yield made
+    made.wait_for(lambda: made.serving_zone() == "zone-a", 15)
+    assert made.on("gateway", CHOICE) == before
+    left = "ls -A /var/lib/drillctl/gateway | grep -v '^epoch$' | cat"
+    made.wait_for(lambda: made.on("gateway", left) == "", 10)
+
+
+def switches(estate: Estate) -> None:
+    """Skip a gateway that drillctl does not switch."""
+    if estate.lab.gateway == "nginx-passive":
+        pytest.skip("nginx fails over by itself")
+
+
+def step(report: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(s for s in report["steps"] if s["name"] == name)
+
+
+class Client:
+    """A client beside drillctl's traffic; it counts the statuses that it gets."""
+
+    def __init__(self, url: str) -> None:
+        self.statuses: list[int] = []
+        self._url = f"{url}/info"
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+
+    def __enter__(self) -> Client:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        while not self._done.wait(0.02):
+            try:
+                self.statuses.append(requests.get(self._url, timeout=5).status_code)
+            except requests.RequestException:
+                self.statuses.append(0)
+
+
+def test_a_drill_switches_without_a_reload_and_puts_everything_back(estate: Estate) -> None:
+    switches(estate)
+    workers = "ps -o pid= -C nginx -C haproxy | sort"
+    before = estate.on("gateway", workers)
+    with Client(estate.lab.url) as client:
+        done = estate.drill()
+    assert done.code == 0, done.err
+    report = done.report
+    assert report["verdict"] == "passed"
+    assert report["restore"]["config_identical"] is True
+    assert estate.on("gateway", workers) == before, "nothing was restarted or reloaded"
+    assert set(client.statuses) <= {200, 503}, "while no zone answered, clients got the fallback"
+    assert 503 in client.statuses
+    assert 0 < report["recovery"]["outage_seconds"] <= 1.0, report["recovery"]
+    assert "the switch took at most" in step(report, "switch")["detail"]
+    assert "by it" in step(report, "verify")["detail"]
+
+
+def test_a_gateway_that_a_killed_drill_switched_goes_back_once_the_primary_answers(estate: Estate) -> None:
+    switches(estate)
+    playbook = estate.changed_playbook("start: {", f"guard: {{ttl_seconds: {TTL}}}\nstart: {{")
+    process = estate.start_drill(playbook=playbook)
+    estate.wait_for_step("switch")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=10)
+    killed = time.monotonic()
+    assert estate.serving_zone() == "zone-b"
+    zones = []
+    while not zones or zones[-1] == "zone-b":
+        zones.append(estate.serving_zone())
+        assert time.monotonic() - killed < TTL + READY
+        time.sleep(0.05)
+    assert set(zones) == {"zone-a", "zone-b"}, "at no moment was nobody there"
+    assert time.monotonic() - killed >= TTL - 2
+    done = estate.run("recover")
+    assert done.code == 0, done.err
+
+
+def test_recover_elsewhere_puts_the_gateway_back(estate: Estate, tmp_path: Path) -> None:
+    """With a lease that has not run out, and neither journal nor kept bytes: from what the guards hold alone."""
+    switches(estate)
+    playbook = estate.changed_playbook("start: {", f"guard: {{ttl_seconds: {TTL}}}\nstart: {{")
+    process = estate.start_drill(playbook=playbook)
+    estate.wait_for_step("switch")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=10)
+    (tmp_path / "elsewhere").mkdir()
+    other = Estate(estate.lab, tmp_path / "elsewhere")
+    done = other.run("recover", "--inventory", str(estate.inventory))
+    assert done.code == 0, done.err
+    assert estate.serving_zone() == "zone-a"
+    assert estate.run("recover").code == 0
+
+
+def test_a_gateway_that_reboots_in_the_middle_stays_where_there_is_service(estate: Estate) -> None:
+    """The flag, and HAProxy's state file, outlive it: clients are not sent back to a zone that the drill has broken."""
+    switches(estate)
+    playbook = estate.changed_playbook("start: {", f"guard: {{ttl_seconds: {TTL * 3}}}\nstart: {{")
+    process = estate.start_drill(playbook=playbook)
+    estate.wait_for_step("switch")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=10)
+    boot = estate.on("gateway", "cat /proc/sys/kernel/random/boot_id")
+    estate.on("gateway", "systemctl reboot", check=False)
+    estate.wait_for(
+        lambda: estate.on("gateway", "cat /proc/sys/kernel/random/boot_id", check=False) not in {"", boot}, 30
+    )
+    zones: list[str | None] = []
+    deadline = time.monotonic() + TTL * 3 + READY
+    while not zones or zones[-1] != "zone-a":
+        zones.append(estate.serving_zone())
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [zone for zone in dict.fromkeys(zones) if zone] == ["zone-b", "zone-a"]
+    done = estate.run("recover")
+    assert done.code == 0, done.err
+
+
+SABOTAGE = {
+    # nginx goes by another flag from now on: everything looks right, and the flag does nothing.
+    "nginx-flag": (
+        f"cp -p {CONFIG} /root/kept; sed -i 's|{FLAGS}/|{FLAGS}/elsewhere/|' {CONFIG} && nginx -s reload",
+        f"mv /root/kept {CONFIG} && nginx -s reload",
+    ),
+    "haproxy": ("mv /run/haproxy/admin.sock /run/haproxy/gone", "mv /run/haproxy/gone /run/haproxy/admin.sock"),
+}
+
+
+def test_a_switch_that_is_not_applied_fails_the_drill(estate: Estate) -> None:
+    switches(estate)
+    breaking, mending = SABOTAGE[estate.lab.gateway]
+    process = estate.start_drill(
+        playbook=estate.changed_playbook("{step: switch, within_seconds: 10}", "{step: switch, within_seconds: 2}")
+    )
+    estate.wait_for_step("arm")
+    estate.on("gateway", breaking)
+    estate.wait_for_step("switch")
+    estate.on("gateway", mending)
+    done = estate.finish(process)
+    assert done.code == 1, done.err
+    assert step(done.report, "switch")["status"] == "failed"
+    assert done.report["restore"]["config_identical"] is True
+
+
+PASSIVE = """
+steps:
+  - step: fault
+  - {step: verify, zone: standby}
+restore:
+  - {step: heal, ready_seconds: 30}
+  - {step: verify, zone: primary}
+"""
+
+
+def test_a_gateway_that_fails_over_by_itself_loses_nothing(estate: Estate) -> None:
+    if estate.lab.gateway != "nginx-passive":
+        pytest.skip("drillctl switches this one")
+    text = estate.playbook.read_text()
+    playbook = estate.folder / "passive.yaml"
+    playbook.write_text(text[: text.index("steps:")] + PASSIVE.lstrip())
+    logged = int(estate.on("gateway", f"wc -l < {LOG}"))
+    with Client(estate.lab.url) as client:
+        done = estate.drill(playbook=playbook)
+    report = done.report
+    assert step(report, "fault")["status"] == "ok", done.err
+    assert step(report, "verify")["status"] == "ok", done.err
+    assert "zone-b serves" in step(report, "verify")["detail"]
+    # Nobody saw a lost connection, a 502 or nginx's fallback; a 503 of a server that is at its limit is another matter.
+    lines = estate.on("gateway", f"tail -n +{logged + 1} {LOG}").splitlines()
+    fine = r'" (200 .*|499 .*|503 .* upstream_status=(503|.*[ ,]503)) '  # 499: the clients' own end, checked below
+    assert [line for line in lines if not re.search(fine, line)] == []
+    assert set(report["traffic"]["kinds"]) <= {"status 503"}, report["traffic"]
+    assert set(client.statuses) <= {200, 503}
+    assert len(lines) > 100
+    assert report["restore"]["config_identical"] is True
+
+
+def test_clients_get_the_fallback_at_once_when_both_zones_are_down(estate: Estate) -> None:
+    for host in ("zone-a-1", "zone-b-1"):
+        estate.on(host, "systemctl stop inference")
+    try:
+        seconds = []
+        for _ in range(20):
+            begun = time.monotonic()
+            reply = requests.post(f"{estate.lab.url}/predict", data=b"x" * 50_000, timeout=10)
+            seconds.append(time.monotonic() - begun)
+            assert reply.status_code == 503
+            assert reply.headers["Content-Type"] == "application/json"
+            assert reply.json()["fallback"] is True
+            assert reply.json()["error"] == "service_unavailable"
+        assert max(seconds) <= 1.5, seconds
+    finally:
+        estate.start_servers()
+
+
+def test_the_gateway_is_shown(estate: Estate) -> None:
+    done = estate.run("gateway", "show", "--inventory", str(estate.inventory), "--json")
+    assert done.code == 0, done.out
+    assert done.report["kind"] == estate.lab.gateway
+    assert [host["configured_zone"] for host in done.report["hosts"]] == ["zone-a"]
+
+
+def test_a_config_is_adopted_over_ssh_and_put_back_byte_for_byte(estate: Estate) -> None:
+    """The lab's config was adopted before it was written, so adopting a plain one must give its very bytes."""
+    if estate.lab.gateway == "haproxy":
+        pytest.skip("drillctl does not edit HAProxy's config")
+    where = ("--inventory", str(estate.inventory))
+    assert "Nothing is missing" in estate.run("gateway", "adopt", *where).out
+    a, b = "198.18.77.11:8080", "198.18.77.12:8080"
+    log = '"/var/log/nginx/recognition.access.log"'
+    plain = nginxfiles.recognition(listen="80", primary=a, standby=b, access_log=log)
+    digest = f"sha256sum < {CONFIG}"
+    adopted = estate.on("gateway", digest)
+    estate.on("gateway", f"cp -p {CONFIG} /root/kept && cat > {CONFIG} << 'END' && nginx -s reload\n{plain}END\n")
+    try:
+        before = estate.on("gateway", digest)
+        time.sleep(0.5)
+        shown = estate.run("gateway", "show", *where)
+        assert shown.code == 4
+        assert "`drillctl gateway adopt` would change" in shown.out
+        refused = estate.run("gateway", "adopt", *where)
+        assert refused.code == 4
+        assert "there is no terminal to ask on" in refused.err
+        assert "error_page 502 504" in refused.out
+        only_shown = estate.run("gateway", "adopt", "--diff", *where)
+        assert only_shown.code == 0
+        assert estate.on("gateway", digest) == before
+        done = estate.run("gateway", "adopt", "--yes", *where)
+        assert done.code == 0, done.err
+        assert estate.on("gateway", digest) == adopted
+        undone = estate.run("gateway", "adopt", "--undo", "--yes", *where)
+        assert undone.code == 0, undone.err
+        assert estate.on("gateway", digest) == before
+    finally:
+        estate.on("gateway", f"mv /root/kept {CONFIG} && nginx -s reload")
+    assert estate.on("gateway", digest) == adopted
+
+
+def test_the_playbook_for_passive_gateways_is_for_no_other(estate: Estate) -> None:
+    if estate.lab.gateway != "nginx-passive":
+        refused = estate.run("run", "gateway-passive", "--inventory", str(estate.inventory), "--yes")
+        assert refused.code == 2
+        assert f"is {estate.lab.gateway}" in refused.err
+        return
+    where = ("--inventory", str(estate.inventory), "--yes", "--json", "--var", "rate=20")
+    done = estate.run("run", "gateway-passive", *where)
+    assert done.code == 0, done.err
+    assert done.report["traffic"]["failed"] == 0
+    assert done.report["traffic"]["by_zone"]["zone-b"] > 0

@@ -1,0 +1,55 @@
+"""Which zone answers through a gateway host, by real requests."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drillctl.errors import GatewayError
+from drillctl.gateway import data_path
+from drillctl.hosts.local import LocalTransport
+
+from .conftest import Backend, free_port, inventory_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drillctl.inventory import Inventory
+
+
+@pytest.fixture
+def backend() -> Iterator[Backend]:
+    made = Backend("zone-b")
+    yield made
+    made.close()
+
+
+def estate(port: int) -> Inventory:
+    return inventory_of(port, "10.0.0.1:80", "10.0.0.2:80", {"config": "/c", "upstream": "u"})
+
+
+def test_the_zone_is_that_of_the_answers_header(backend: Backend) -> None:
+    it = estate(backend.port), LocalTransport("gateway")
+    assert data_path.answer(*it, "127.0.0.1", 2) == "zone-b"
+    data_path.prove(*it, "127.0.0.1", "zone-b", 2)
+
+
+def test_a_gateway_that_listens_on_the_urls_address_only_is_asked_there(backend: Backend) -> None:
+    assert data_path.answer(estate(backend.port), LocalTransport("gateway"), "127.0.0.9", 2) == "zone-b"
+
+
+def test_an_error_is_no_answer_even_if_it_names_a_zone(backend: Backend) -> None:
+    backend.status = 503
+    assert data_path.answer(estate(backend.port), LocalTransport("gateway"), "127.0.0.1", 2) is None
+
+
+def test_another_zone_and_nobody_are_told_apart(backend: Backend) -> None:
+    transport = LocalTransport("gateway")
+    with pytest.raises(GatewayError, match="but zone-b answers through this host, not zone-a"):
+        data_path.prove(estate(backend.port), transport, "127.0.0.1", "zone-a", 0.2)
+    begun = time.monotonic()
+    with pytest.raises(GatewayError, match="but no zone answers"):
+        data_path.prove(estate(free_port()), transport, "127.0.0.1", "zone-a", 0.2)
+    assert time.monotonic() - begun < 3

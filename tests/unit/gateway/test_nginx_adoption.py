@@ -1,0 +1,120 @@
+"""Adopting a config: files before and after, refusals, and that nginx accepts what comes out."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from drillctl.errors import GatewayError
+from drillctl.gateway.nginx_adoption import adopt, flag_choice
+from drillctl.gateway.passive_traps import traps
+from drillctl.inventory import Gateway, Nginx, NginxFlag, NginxPassive
+
+from .conftest import NGINX
+
+CASES = Path(__file__).parents[2] / "cases" / "adopt"
+PRIMARY, STANDBY = ["10.0.1.1:8000"], ["10.0.2.1:8000"]
+
+
+def options(kind: object) -> Nginx:
+    made = TypeAdapter(Gateway).validate_python(
+        {
+            "kind": kind,
+            "hosts": [{"name": "g", "address": "10.0.0.9"}],
+            "url": "http://10.0.0.9",
+            "config": "/etc/nginx/conf.d/service.conf",
+            "upstream": "service",
+        }
+    )
+    assert isinstance(made, Nginx)
+    return made
+
+
+def cases(kind: str) -> list[object]:
+    folders = sorted((CASES / kind).iterdir())
+    assert len(folders) >= 9, "the cases are gone"
+    return [
+        pytest.param(folder, tomllib.loads((folder / "case.toml").read_text()), id=folder.name) for folder in folders
+    ]
+
+
+@pytest.mark.parametrize(("folder", "told"), cases("adopted"))
+def test_a_config_is_adopted_and_adopted_once(folder: Path, told: dict[str, str]) -> None:
+    before, kind = (folder / "before.conf").read_bytes(), options(told["kind"])
+    after = adopt(before, kind, PRIMARY, STANDBY)
+    assert after == (folder / "after.conf").read_bytes()
+    assert adopt(after, kind, PRIMARY, STANDBY) == after
+    if isinstance(kind, NginxFlag):
+        assert flag_choice(before, kind) is not None
+        assert flag_choice(after, kind) is None
+    if isinstance(kind, NginxPassive):
+        assert traps(after, "service") == []
+
+
+@pytest.mark.parametrize(("folder", "told"), cases("adopted"))
+def test_lines_that_were_there_stay(folder: Path, told: dict[str, str]) -> None:
+    """All but those that must say something else: which upstream, which server is a backup, what is tried next."""
+    after = (folder / "after.conf").read_bytes().splitlines()
+    for line in (folder / "before.conf").read_bytes().splitlines():
+        if not re.search(rb"proxy_pass|proxy_next_upstream|server 10.0.2.1|server x|server \{ listen", line):
+            assert line in after
+
+
+@pytest.mark.parametrize(("folder", "told"), cases("refused"))
+def test_refuses_and_says_why(folder: Path, told: dict[str, str]) -> None:
+    with pytest.raises(GatewayError) as caught:
+        adopt((folder / "before.conf").read_bytes(), options(told["kind"]), PRIMARY, STANDBY)
+    assert str(caught.value) == told["error"]
+
+
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+@pytest.mark.parametrize(("folder", "told"), cases("adopted"))
+def test_nginx_accepts_what_comes_out(folder: Path, told: dict[str, str], tmp_path: Path) -> None:
+    main = tmp_path / "nginx.conf"
+    main.write_text(
+        f'pid "{tmp_path}/pid";\nerror_log "{tmp_path}/log";\nevents {{}}\n'
+        f'http {{ access_log off; include "{folder}/after.conf"; }}\n'
+    )
+    done = subprocess.run([str(NGINX), "-t", "-c", str(main)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "[warn]" not in done.stderr.replace('[warn] the "user" directive', "")
+
+
+@pytest.mark.parametrize(
+    ("change", "trap"),
+    [
+        ((" non_idempotent", ""), "a POST that was sent is not sent to the backup"),
+        (("error timeout http_503 non_idempotent", "off"), "a request that fails is not sent to the backup"),
+        (("error timeout", "timeout"), "lacks `error` or `timeout`"),
+        ((" http_503", ""), "still loads its model"),
+        ((" backup;", ";"), "of a single server nginx ignores max_fails"),
+        (("    zone service 64k;\n", ""), "no `zone`"),
+        (("proxy_read_timeout 5s", "proxy_read_timeout 1m"), "proxy_read_timeout is 1m"),
+        (("        proxy_read_timeout 5s;\n", ""), "proxy_read_timeout is 60s"),
+        (("proxy_connect_timeout 1s", "proxy_connect_timeout 60"), "proxy_connect_timeout is 60"),
+        (("10.0.1.1:8000;", "10.0.1.1:8000 max_fails=0;"), "never left out"),
+        (("proxy_pass http://service;", "return 204;"), "nothing in this file passes"),
+    ],
+)
+def test_each_trap_of_a_passive_failover_is_named(change: tuple[str, str], trap: str) -> None:
+    good = (CASES / "adopted" / "passive-plain" / "after.conf").read_text()
+    assert traps(good.encode(), "service") == []
+    assert change[0] in good
+    found = traps(good.replace(*change).encode(), "service")
+    assert len(found) == 1, found
+    assert trap in found[0]
+
+
+def test_time_outs_set_around_a_location_count() -> None:
+    good = (CASES / "adopted" / "passive-plain" / "after.conf").read_text()
+    moved = good.replace("        proxy_read_timeout 5s;\n", "").replace(
+        "listen 80;", "listen 80; proxy_read_timeout 5s;"
+    )
+    assert traps(moved.encode(), "service") == []
+    assert b"proxy_read_timeout" in adopt(moved.encode(), options("nginx-passive"), PRIMARY, STANDBY)
+    assert adopt(moved.encode(), options("nginx-passive"), PRIMARY, STANDBY) == moved.encode()
