@@ -45,7 +45,7 @@ bench-inference: setup  ## Measure the server beside an in-process loop, LitServ
 bench-report: setup-tests  ## Measure the report of a run with 60,000 requests
 	@.venv/bin/python -m benchmarks.report
 
-bench-watch: setup  ## Measure how much of a core a patrol of 20 hosts takes
+bench-watch: setup-tests  ## Measure how much of a core a patrol of 20 hosts takes
 	@.venv/bin/python -m benchmarks.watch
 
 bench-history: setup-tests  ## Measure the history with 10,000 runs and 10 million samples

@@ -97,7 +97,7 @@ def test_it_is_installed_once_changed_after_a_diff_and_taken_away(estate: Estate
     assert re.search(r"^Mon .* 03:(0\d|1[0-5]):", due), due
     assert "already in place" in schedule("--install", "--yes", "--jitter", "15m", "--missed", "catch-up")
     changed = schedule("--install", "--yes", when="Tue 04:00")
-    assert "-OnCalendar=Mon *-*-* 03:00:00\n+OnCalendar=Tue *-*-* 04:00:00" in changed
+    assert {"-OnCalendar=Mon *-*-* 03:00:00", "+OnCalendar=Tue *-*-* 04:00:00"} <= set(changed.splitlines())
     assert "Tue " in estate.on(HOST, f"systemctl show {timer} -p NextElapseUSecRealtime --value")
     assert "drillctl-lab-systemd-zone-failover: removed" in schedule("--uninstall", "--yes")
     assert "nothing to remove" in schedule("--uninstall", "--yes")
