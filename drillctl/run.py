@@ -239,9 +239,7 @@ class Run:
         outcome = Outcome()
         try:
             if self.guards is not None and self.section != "restore":
-                self.guards.check()
-                for undo in wanted:
-                    self.guard(undo)
+                self._register(wanted)
             yield outcome
         except BaseException as error:
             outcome.status = "failed" if self.section != "before" else "refused"
@@ -254,6 +252,24 @@ class Run:
                 self.journal.outcome(name, host, outcome.status, seconds, outcome.detail)
                 self.records.append(record)
                 self.watcher.ended(record)
+
+    def _register(self, undos: list[Undo]) -> None:
+        """Have the guards hold the undos of what is about to be done.
+
+        When one does not, nothing is done, and so nothing is to be undone. Raises Aborted or HostError.
+        """
+        if self.guards is None:
+            return
+        try:
+            self.guards.check()
+            for undo in undos:
+                self.guard(undo)
+        except DrillctlError:
+            with self._lock:
+                for undo in undos:
+                    self.outstanding.done(undo)
+                    self.journal.undone(undo)
+            raise
 
     def guard(self, undo: Undo) -> None:
         """Have the guards of its hosts hold an undo. Raises HostError when one does not: nothing may be changed."""

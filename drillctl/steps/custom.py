@@ -27,6 +27,15 @@ def check(run: Run) -> None:
     for step in (*run.playbook.steps, *run.playbook.restore):
         if isinstance(step, ProbeStep | ActionStep) and step.python is not None:
             _function(step.python)
+        if isinstance(step, ActionStep) and step.command is not None:
+            host = run.host(step.command.host)
+            if run.inventory.login(host).by == "installed":
+                raise NotStarted(
+                    "the guard there may not run the `undo` of an action: only installed programs run as root",
+                    host=host.name,
+                    hint="such actions are for hosts with `ssh: {privileges: sudo}`",
+                    state="nothing was changed",
+                )
 
 
 def carry_out(run: Run, step: ProbeStep | ActionStep) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from drillctl.errors import Inconclusive
+from drillctl.errors import Inconclusive, NotStarted
 from drillctl.faults import Fault
 from drillctl.hosts.fleet import each
 from drillctl.run import Struck
@@ -16,6 +16,10 @@ from drillctl.run import Struck
 if TYPE_CHECKING:
     from drillctl.inventory import Host, Inventory
     from drillctl.run import Run
+
+
+WITHOUT_PROGRAMS = ("kill", "stop")
+"""Faults that need no more than what drills need anyway (docs/privileges.md)."""
 
 
 def hosts_of(inventory: Inventory, fault: Fault) -> tuple[Host, ...]:
@@ -34,8 +38,23 @@ def check(run: Run) -> None:
         return
     with run.step("faults") as done:
         for fault in faults:
+            for host in hosts_of(run.inventory, fault):
+                _check_programs(run.inventory, host, fault)
             each(hosts_of(run.inventory, fault), lambda host, fault=fault: fault.check(run.place(host)))  # type: ignore[misc]
         done.detail = ", ".join(_word(fault) for fault in faults) + " can be injected"
+
+
+def _check_programs(inventory: Inventory, host: Host, fault: Fault) -> None:
+    """See that a host where only installed programs run as root has those of a fault. Raises NotStarted."""
+    if inventory.login(host).by != "installed" or _word(fault) in (*WITHOUT_PROGRAMS, *inventory.faults):
+        return
+    hint = f"say `faults: [{_word(fault)}]` in the inventory, and run `drillctl privileges install-script` there again"
+    raise NotStarted(
+        f"`{_word(fault)}` runs as root, and its programs are not installed there",
+        host=host.name,
+        hint="it is for hosts with `ssh: {privileges: sudo}`" if _word(fault) == "command" else hint,
+        state="nothing was changed",
+    )
 
 
 def carry_out(run: Run, fault: Fault) -> None:

@@ -19,18 +19,25 @@ pytestmark = [*ON_MACHINES, pytest.mark.timeout(400)]
 
 IMAGES = playbooks.builtin()["zone-failover"].parent / "images"
 
+LONG = pytest.mark.long
+
 SHIPPED = [
-    "zone-failover",
     "planned-switchover",
     "zone-hang",
-    "zone-partition",
-    "lossy-zone",
-    "model-corruption",
-    "bad-upgrade",
-    "cold-standby",
     "standby-dies-too",
-    "detection-only",
-    "false-alarm",
+    *(
+        pytest.param(name, marks=LONG)
+        for name in (
+            "zone-failover",
+            "zone-partition",
+            "lossy-zone",
+            "model-corruption",
+            "bad-upgrade",
+            "cold-standby",
+            "detection-only",
+            "false-alarm",
+        )
+    ),
 ]
 
 TRACES = (
@@ -76,7 +83,6 @@ def drill(estate: Estate, name: str, *words: str, inventory: Path | None = None)
 def test_a_gateway_that_is_restarted_serves_again(estate: Estate) -> None:
     report = drill(estate, "gateway-restart", "--var", "rate=20")
     assert report["verdict"] == "passed", report["stderr"]
-    assert report["traffic"]["failed"] > 0, "a restart without any effect would be no fault"  # type: ignore[index]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -109,6 +115,8 @@ steps:
     return path
 
 
+QUICK = ("reject", "slow", "model deleted")
+
 FAULTS = {
     "stop": "fault: stop",
     "reject": "fault: reject",
@@ -125,7 +133,10 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(words, id=name, marks=() if name in QUICK else LONG) for name, words in FAULTS.items()],
+)
 def test_a_fault_is_proven_noticed_and_undone(estate: Estate, fault: str) -> None:
     # Commands of a playbook's own are none that an administrator installed.
     inventory = estate.by_sudo() if "command" in fault else None
@@ -160,6 +171,12 @@ def test_a_gpu_that_is_not_there_cannot_be_lost(estate: Estate) -> None:
     assert "no GPU to lose" in str(report["reason"])
 
 
+def test_a_fault_whose_programs_are_not_installed_is_refused_before_anything_is_changed(estate: Estate) -> None:
+    report = drill(estate, str(book(estate, FAULTS["command"])))
+    assert (report["code"], report["verdict"]) == (4, "not-started")
+    assert "its programs are not installed" in str(report["reason"])
+
+
 SABOTAGE = {
     "a hang that stops nothing": (
         "fault: hang",
@@ -176,7 +193,7 @@ SABOTAGE = {
 def test_a_fault_that_does_not_take_effect_is_inconclusive(estate: Estate, fault: str, sabotage: str) -> None:
     pid = estate.on("zone-a-1", f"setsid sh -c '{sabotage}' </dev/null >/dev/null 2>&1 & echo $!")
     try:
-        report = drill(estate, str(book(estate, fault)))
+        report = drill(estate, str(book(estate, fault)), inventory=estate.by_sudo() if "command" in fault else None)
     finally:
         estate.on("zone-a-1", f"kill -- -{pid} 2>/dev/null || kill {pid}", check=False)
         estate.on("zone-a-1", "systemctl kill --signal=CONT inference", check=False)
