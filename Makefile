@@ -1,6 +1,6 @@
 # The two commands that matter: `make drill` shows a drill on real hosts, `make test` runs every check.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests drill test lint crash-matrix soak clean
+.PHONY: help setup setup-tests drill test test-long lint crash-matrix soak clean
 .PHONY: bench-failover bench-faults bench-guards bench-inference bench-report bench-history bench-watch
 
 help:  ## Show what there is
@@ -20,8 +20,11 @@ lint: setup  ## Style and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-test: setup-tests lint  ## Style, types and all tests
+test: setup-tests lint  ## Style, types and all tests but the long ones
 	.venv/bin/pytest
+
+test-long: setup-tests  ## The tests that take minutes: more playbooks, faults and gateways on real hosts
+	.venv/bin/pytest -m long
 
 crash-matrix: setup  ## Kill drillctl everywhere, disturb all else, see that service comes back; POINTS=… for a part
 	@.venv/bin/python -m tests.crash.matrix $(POINTS)

@@ -212,9 +212,12 @@ def _undos(inventory: Inventory, host: Host) -> list[Variant]:
     if host in inventory.gateway.hosts:
         gateway = _nginx(inventory)
         reload = exactly(shlex.join(gateway.reload))
-        urls = tuple(map(exactly, health_urls(inventory, "primary")))
         found.append((exactly("gateway.discard"), _staging(inventory)))
-        found.append((exactly("gateway.restore"), exactly(gateway.config), SHA256, MODE, OWNER, SHA256, reload, *urls))
+        # Of either zone: `drillctl switch` may lead to the primary, and then the other one is the way back.
+        for zone in inventory.zones:
+            urls = tuple(map(exactly, health_urls(inventory, zone.role)))
+            kept = (exactly("gateway.restore"), exactly(gateway.config), SHA256, MODE, OWNER, SHA256, reload)
+            found.append((*kept, *urls))
     return [*found, *faults.undos(inventory, host)] if found else []
 
 

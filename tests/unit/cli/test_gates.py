@@ -273,9 +273,9 @@ def test_a_plan_shows_gates_and_stop_conditions(
     ended = drillctl(*DRILL, "--plan")
     assert (ended.code, ended.err) == (0, "")
     lines = [" ".join(line.split()) for line in ended.out.splitlines()]
-    assert "blackout not in the blackout (Europe/Berlin)" in lines
-    assert "stop if it takes longer than 900 s up to the restore" in lines
-    assert "contact with a guard is lost" in lines
+    assert "blackout: not in the blackout (Europe/Berlin)" in lines
+    assert "stop if: it takes longer than 900 s up to the restore" in lines
+    assert "stop if: contact with a guard is lost" in lines
     closed = "2020-01-01 to 2999-12-31: decommissioned; never opens for 15 min within the next 800 days"
     assert f"Gate blackout CLOSED: {closed}" in lines
     assert untouched(tmp_path)

@@ -143,7 +143,6 @@ def test_nothing_is_adopted_while_a_drill_holds_the_lease(nginx: RunningNginx) -
     before = nginx.live.read_bytes()
     nginx.start()
     guard = GuardClient(Elsewhere(nginx.folder))
-    guard.install()
     guard.acquire("run-7", "Ana@desk pid 5", 30)
     try:
         it = adoption(nginx)

@@ -10,7 +10,7 @@ import pytest
 from drillctl.errors import GatewayError
 from drillctl.gateway.nginx import NginxGateway
 from drillctl.hosts.local import LocalTransport
-from drillctl.inventory import SshOptions
+from drillctl.inventory import NginxReload, SshOptions
 from drillctl.privileges.installed import Installed
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def gateway_of(nginx: RunningNginx, inventory: Inventory | None = None) -> Nginx
     known = (inventory or nginx.inventory()).model_copy(update={"ssh": SshOptions(user="drill")})
     transport = LocalTransport("gateway")
     transport.installed = Here(known, nginx.folder / "programs")
-    return NginxGateway(known, {"gateway": transport}, "run-1")
+    assert isinstance(known.gateway, NginxReload)
+    return NginxGateway(known, known.gateway, {"gateway": transport}, "run-1")
 
 
 @pytest.mark.parametrize("style", ["#", "down"])
