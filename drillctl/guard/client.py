@@ -71,6 +71,8 @@ acquire)
 show)
     if [ ! -e "$folder/guard.sh" ]; then
         echo 'state free'
+        # Of a guard that has removed itself only the number of its last lease stays.
+        [ ! -e "$folder/epoch" ] || { read -r epoch <"$folder/epoch" && echo "epoch $epoch"; }
         exit 0
     fi
     ;;
@@ -164,6 +166,8 @@ class GuardClient:
         if self._by_entry:
             self._folder = f"/var/lib/drillctl/{self.host}"
             done = self._say("show")
+            if self._gone(done):
+                done = self._say("show")
             self._check(done, "show")
             return parse(self.host, done.text)
         done = self._transport.script("asking the guard", _SHOW, self.host, timeout=TIMEOUT, privileged=True)

@@ -127,6 +127,8 @@ show() {
 }
 
 acquire() { # run, owner, TTL
+    # While this waited for the lock, the guard may have finished, and removed itself: a lease would have nobody.
+    [ -e "$D/guard.sh" ] || fail 127 "guard.sh is gone"
     load
     # The same run may take its own lease again, with a new epoch: that is how `recover` gets hold of what is left.
     if [ "$state" != free ] && [ "$run" != "$1" ]; then

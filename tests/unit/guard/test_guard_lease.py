@@ -234,3 +234,18 @@ def test_shellcheck_finds_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     script.write_text("#!/bin/sh\nrm $1\n")
     assert subprocess.run([shellcheck, str(script)], capture_output=True, check=False).returncode == 1
+
+
+def test_a_guard_that_removed_itself_while_somebody_waited_gives_no_lease(guard: Guard) -> None:
+    """Otherwise there would be a lease, timer and boot unit, and no program to undo anything."""
+    guard.acquire()
+    guard.kill_watch()
+    # The one who waits has started the program already when it is removed.
+    with (guard.folder / "guard.sh").open() as program:
+        guard.say("release", "1")
+        assert not (guard.folder / "guard.sh").exists()
+        words = [*guard.shell, "/dev/stdin", str(guard.folder), "acquire", "run-2", "me", "30"]
+        done = subprocess.run(words, stdin=program, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 127
+    assert "guard.sh is gone" in done.stderr
+    assert guard.files() == {"epoch"}
