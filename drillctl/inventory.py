@@ -279,7 +279,7 @@ class Haproxy(AnyGateway):
     program: AbsolutePath | Literal["haproxy"] = "haproxy"
 
 
-WITH_PROGRAMS: tuple[str, ...] = ("nginx", "nginx-passive")
+WITH_PROGRAMS: tuple[str, ...] = ("nginx",)
 """The kinds of gateways that drillctl drives by installed programs (docs/privileges.md)."""
 
 GatewayKind = Literal["nginx", "nginx-flag", "nginx-passive", "haproxy"]

@@ -71,6 +71,12 @@ def adopt(
             return
         if plan_only:
             return
+        if any(estate.login(host).by == "installed" for host in estate.gateway.hosts):
+            raise NotStarted(
+                "the config is the administrator's there: drillctl may run installed programs as root, and nothing else",
+                hint="give them the difference (`--diff`), or adopt by an inventory that says `privileges: sudo`",
+                state="nothing was changed",
+            )
         if not yes:
             if not (sys.stdin.isatty() and sys.stderr.isatty()):
                 raise NotStarted(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from drillctl.inventory import GatewayKind
 
-pytestmark = ON_MACHINES
+pytestmark = [*ON_MACHINES, pytest.mark.long]
 
 FLAGS = "/var/lib/drillctl-flags"
 LOG = "/var/log/nginx/recognition.access.log"
