@@ -74,7 +74,7 @@ def adopt(
         if any(estate.login(host).by == "installed" for host in estate.gateway.hosts):
             raise NotStarted(
                 "the config is the administrator's there: drillctl may run installed programs as root, and nothing else",
-                hint="give them the difference (`--diff`), or adopt by an inventory that says `privileges: sudo`",
+                hint="give them the difference (`--diff`), or say `privileges: sudo` in the inventory",
                 state="nothing was changed",
             )
         if not yes:
