@@ -73,7 +73,7 @@ def adopt(
             return
         if any(estate.login(host).by == "installed" for host in estate.gateway.hosts):
             raise NotStarted(
-                "the config is the administrator's there: drillctl may run installed programs as root, and nothing else",
+                "the config is the administrator's there: only installed programs run as root for drillctl",
                 hint="give them the difference (`--diff`), or say `privileges: sudo` in the inventory",
                 state="nothing was changed",
             )
