@@ -277,7 +277,7 @@ class Machines:
             "interpreter": sys.executable,
             "command": ["-m", "inference", "serve"],
             "working_folder": str(PROJECT),
-            "pidfile": "/run/secret/inference.pid",
+            "pidfile": "/home/drill/secret/inference.pid",
             "log": "/var/log/inference.log",
             "environment": {"HOST": "0.0.0.0"},
         }
@@ -302,7 +302,7 @@ class Machines:
         for host in ("zone-a-1", "zone-b-1"):
             for pid in self.machines[host].find("-m inference serve"):
                 os.kill(pid, signal.SIGKILL)
-            self.machines[host].shell("rm -rf /run/secret /srv/cache /var/log/inference.log")
+            self.machines[host].shell("rm -rf /home/drill/secret /srv/cache /var/log/inference.log")
         self.estate.start_servers()
 
 
