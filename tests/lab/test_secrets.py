@@ -263,7 +263,9 @@ class Machines:
         self.machines = {host.name: Machine(lab, host.name) for host in lab.hosts}
         for host in ("zone-a-1", "zone-b-1"):
             cache = f"/srv/cache/{lab.model_sha256}"
-            self.machines[host].shell(f"systemctl stop inference; mkdir -p {cache}; cp {Path(MODEL).parent}/* {cache}/")
+            self.machines[host].shell(
+                f"systemctl stop inference; mkdir -p {cache} /home/drill/secret; chown drill: /home/drill/secret; cp {Path(MODEL).parent}/* {cache}/"
+            )
         home = folder / "home"
         home.mkdir()
         playbook = self.estate.changed_playbook("start: {", "guard: {ttl_seconds: 5}\nstart: {")
@@ -278,7 +280,7 @@ class Machines:
             "command": ["-m", "inference", "serve"],
             "working_folder": str(PROJECT),
             "pidfile": "/home/drill/secret/inference.pid",
-            "log": "/var/log/inference.log",
+            "log": "/home/drill/secret/inference.log",
             "environment": {"HOST": "0.0.0.0"},
         }
         plant(document, self.canaries, Path("/srv/cache"), lab.model_sha256)
@@ -302,7 +304,7 @@ class Machines:
         for host in ("zone-a-1", "zone-b-1"):
             for pid in self.machines[host].find("-m inference serve"):
                 os.kill(pid, signal.SIGKILL)
-            self.machines[host].shell("rm -rf /home/drill/secret /srv/cache /var/log/inference.log")
+            self.machines[host].shell("rm -rf /home/drill/secret /srv/cache")
         self.estate.start_servers()
 
 
