@@ -263,9 +263,8 @@ class Machines:
         self.machines = {host.name: Machine(lab, host.name) for host in lab.hosts}
         for host in ("zone-a-1", "zone-b-1"):
             cache = f"/srv/cache/{lab.model_sha256}"
-            self.machines[host].shell(
-                f"systemctl stop inference; mkdir -p {cache} /home/drill/secret; chown drill: /home/drill/secret; cp {Path(MODEL).parent}/* {cache}/"
-            )
+            self.machines[host].shell(f"systemctl stop inference; mkdir -p {cache}; cp {Path(MODEL).parent}/* {cache}/")
+            self.machines[host].shell("mkdir -p /home/drill/secret; chown drill: /home/drill/secret")
         home = folder / "home"
         home.mkdir()
         playbook = self.estate.changed_playbook("start: {", "guard: {ttl_seconds: 5}\nstart: {")
