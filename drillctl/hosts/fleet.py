@@ -10,6 +10,7 @@ from drillctl.errors import DrillctlError, HostError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from drillctl.hosts.ssh import SshTransport
     from drillctl.hosts.transport import Transport
     from drillctl.inventory import Host, Inventory
 
@@ -74,28 +75,35 @@ def connect(inventory: Inventory) -> Fleet:
 
 def connect_all(inventory: Inventory) -> tuple[Fleet, dict[str, DrillctlError]]:
     """Log in to every host in parallel; return those that answered, and the errors of the others by name."""
-    from drillctl.hosts import ssh
-
     opened: dict[str, Transport] = {}
     errors: dict[str, DrillctlError] = {}
 
-    def login(host: Host) -> None:
+    def attempt(host: Host) -> None:
         try:
-            login = inventory.login(host)
-            transport = ssh.connect(host.name, host.address, login)
-            opened[host.name] = transport
-            if login.by == "installed":
-                from drillctl.privileges.installed import Installed
-
-                transport.installed = Installed(inventory, host)
-                transport.installed.verify(transport)
+            opened[host.name] = login(inventory, host)
         except DrillctlError as error:
             errors[host.name] = error
-            if host.name in opened:
-                opened.pop(host.name).close()
 
-    each(inventory.hosts, login)
+    each(inventory.hosts, attempt)
     return Fleet(inventory, opened), errors
+
+
+def login(inventory: Inventory, host: Host) -> SshTransport:
+    """Log in to a host, and see that it has the programs that it must have. Raises HostError; nothing stays open."""
+    from drillctl.hosts import ssh
+
+    options = inventory.login(host)
+    transport = ssh.connect(host.name, host.address, options)
+    try:
+        if options.by == "installed":
+            from drillctl.privileges.installed import Installed
+
+            transport.installed = Installed(inventory, host)
+            transport.installed.verify(transport)
+    except BaseException:
+        transport.close()
+        raise
+    return transport
 
 
 def joined(errors: list[DrillctlError]) -> DrillctlError:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from drillctl.errors import DrillctlError, HostKeyRefused
-from drillctl.hosts.fleet import Fleet, each
+from drillctl.hosts.fleet import Fleet, each, login
 from drillctl.patrol.look import Trouble
 
 if TYPE_CHECKING:
@@ -83,8 +83,6 @@ class Connections:
         self._known.add(host.name)
 
     def _login(self, host: Host) -> Transport:
-        from drillctl.hosts import ssh
-
-        transport = ssh.connect(host.name, host.address, self._inventory.login(host))
+        transport = login(self._inventory, host)
         transport.rest(IDLE_CHECK)
         return transport
