@@ -198,6 +198,7 @@ def untouched(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Es
     """The lab as attempts must leave it."""
     made = Estate(lab, tmp_path_factory.mktemp("attempts"))
     made.install(made.inventory)
+    made.start_servers()
     for host in (ZONE, GATEWAY):  # sudo makes a folder of its own in /run when it is first used
         assert as_drill(made, host, program("check")).returncode == 0
     before = snapshot(made)
@@ -208,9 +209,10 @@ def untouched(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Es
 def snapshot(estate: Estate) -> set[str]:
     """Return, in lines, what an attempt could have changed on the hosts where it was made."""
     look = (
-        "find /etc /usr/local/libexec /var/lib/drillctl /run/systemd/system -type f -exec sha256sum {} + | sort -k 2;"
+        "find /etc /usr/local/libexec /var/lib/drillctl /run/systemd/system -type f ! -name epoch -exec sha256sum {} + |"
+        " sort -k 2;"
         " find /etc/nginx | xargs stat -c '%a %u %n'; systemctl list-units --type=service --state=running --plain;"
-        " ls /tmp /run"
+        " ls /tmp /run | grep -v ^systemd-private"  # of the service, which a drill restarts
     )
     return {f"{host} {line}" for host in (ZONE, GATEWAY) for line in estate.on(host, look).splitlines()}
 
