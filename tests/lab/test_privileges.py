@@ -209,8 +209,8 @@ def untouched(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Es
 def snapshot(estate: Estate) -> set[str]:
     """Return, in lines, what an attempt could have changed on the hosts where it was made."""
     look = (
-        "find /etc /usr/local/libexec /var/lib/drillctl /run/systemd/system -type f ! -name epoch -exec sha256sum {} + |"
-        " sort -k 2;"
+        "find /etc /usr/local/libexec /var/lib/drillctl /run/systemd/system -type f ! -name epoch -exec sha256sum {} +"
+        " | sort -k 2;"
         " find /etc/nginx | xargs stat -c '%a %u %n'; systemctl list-units --type=service --state=running --plain;"
         " ls /tmp /run | grep -v ^systemd-private"  # of the service, which a drill restarts
     )
