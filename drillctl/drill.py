@@ -54,7 +54,7 @@ def carry_out(run: Run) -> Ending:
 
     A bug in drillctl is raised after everything was put back.
     """
-    ending = Ending()
+    ending, came_to_its_end = Ending(), False
     try:
         with Watchdog(run) as watchdog:
             _gates(run)
@@ -65,6 +65,7 @@ def carry_out(run: Run) -> Ending:
                 _step(run, step, watchdog)
             fault.gather(run)
             run.interrupt.check()
+        came_to_its_end = True
     except Aborted as error:
         ending = Ending(aborted=True, error=error)
     except DrillctlError as error:
@@ -74,7 +75,7 @@ def carry_out(run: Run) -> Ending:
         else:
             ending = Ending(refused=run.section == "before", error=error)
     finally:
-        _put_back(run, keep_started=ending == Ending())
+        _put_back(run, came_to_its_end=came_to_its_end)
     return ending
 
 
@@ -124,13 +125,13 @@ def _step(run: Run, step: Step, watchdog: Watchdog) -> None:
             custom.carry_out(run, step)
 
 
-def _put_back(run: Run, *, keep_started: bool) -> None:
+def _put_back(run: Run, *, came_to_its_end: bool) -> None:
     """Restore. Servers that the drill started stay up after a drill that came to its end, as the playbook says."""
     try:
-        if run.keep and keep_started:
+        if run.keep and came_to_its_end:
             restore.keep(run)
         else:
-            restore.carry_out(run, stop_started=not keep_started or run.playbook.start.stop_after)
+            restore.carry_out(run, stop_started=not came_to_its_end or run.playbook.start.stop_after)
     finally:
         if run.traffic is not None:
             run.traffic.close()

@@ -28,7 +28,8 @@ def carry_out(run: Run) -> None:
         run.findings.surveys = each(run.zone_hosts(), functools.partial(survey.survey, run.inventory, fleet))
         programs = {host.name: (run.inventory.gateway.kind,) for host in run.inventory.gateway.hosts}
         run.findings.machines = each(
-            run.inventory.hosts, lambda host: machine.look(fleet[host].beside(), *programs.get(host.name, ()))
+            [host for host in run.inventory.hosts if host.name in fleet.transports],
+            lambda host: machine.look(fleet[host].beside(), *programs.get(host.name, ())),
         )
         done.detail = f"{len(run.findings.surveys)} zone hosts asked"
     for check in run.playbook.steady_state:

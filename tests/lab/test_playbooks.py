@@ -42,7 +42,7 @@ SHIPPED = [
 
 TRACES = (
     "nft list tables 2>/dev/null | grep drillctl; ls -A /run/systemd/system | grep inference;"
-    " find / -xdev -name '.drillctl*' 2>/dev/null; ls -A /var/lib/drillctl/* | grep -v epoch;"
+    " find / -xdev -name '.drillctl-*' 2>/dev/null; ls -A /var/lib/drillctl/* | grep -v epoch;"
     " ps -eo args | grep '[d]rillctl-slow'"
 )
 

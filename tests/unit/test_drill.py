@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from drillctl import drill
 from drillctl.gates import Gate
 from drillctl.report.model import make_report
@@ -47,3 +49,21 @@ def test_a_gate_that_refuses_is_not_called_stopped(make_run: Callable[..., Run])
     run.findings.gates = (CLOSED,)
     report = make_report(run, drill.carry_out(run), "", "", 1.0)
     assert (report.verdict, report.reason) == ("not-started", "window: closed at 20:15")
+
+
+def test_a_bug_in_the_middle_of_a_switch_does_not_let_it_stay(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    run.keep = True
+    called: list[str] = []
+
+    def bug(_: Run) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(drill, "_gates", bug)
+    monkeypatch.setattr(drill.restore, "keep", lambda _: called.append("keep"))
+    monkeypatch.setattr(drill.restore, "carry_out", lambda _, **__: called.append("put back"))
+    with pytest.raises(ZeroDivisionError):
+        drill.carry_out(run)
+    assert called == ["put back"]
