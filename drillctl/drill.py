@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drillctl import restore
-from drillctl.errors import Aborted, DrillctlError
+from drillctl.errors import Aborted, DrillctlError, Inconclusive
 from drillctl.faults import Fault
 from drillctl.language import (
     ActionStep,
@@ -76,7 +76,18 @@ def carry_out(run: Run) -> Ending:
             ending = Ending(refused=run.section == "before", error=error)
     finally:
         _put_back(run, came_to_its_end=came_to_its_end)
+    if ending.error is None and run.guards is not None and run.guards.ended:
+        ending = Ending(error=_lease_ended(run.guards.ended))
     return ending
+
+
+def _lease_ended(hosts: set[str]) -> Inconclusive:
+    """Return why a drill proves nothing whose lease ended before it did."""
+    return Inconclusive(
+        f"the lease on {', '.join(sorted(hosts))} ended before the drill did",
+        state="everything is put back, but a guard or a person had a hand in it, and what was measured may show that",
+        hint="find out who broke the lease, or what kept this machine from renewing it, and drill again",
+    )
 
 
 def _gates(run: Run) -> None:

@@ -18,7 +18,7 @@ from drillctl.guard.lease import StaleLease
 from drillctl.hosts.fleet import each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from drillctl.guard.lease import Order
     from drillctl.hosts.fleet import Fleet
@@ -54,6 +54,8 @@ class Guards:
         self._renewed: dict[str, float] = {}
         self._beats: list[threading.Thread] = []
         self._silent: set[str] = set()
+        self.ended: set[str] = set()
+        """Hosts whose lease was found to be this run's no more: their guards undid what they held, or somebody did."""
         self._stop = threading.Event()
         self._quiet = threading.Event()
         self._on_lost: OnLost | None = None
@@ -113,7 +115,7 @@ class Guards:
 
         def strike(host: Host) -> None:
             if order_id in self._registered[host.name]:
-                with contextlib.suppress(StaleLease):
+                with self._ended_is_fine(host.name):
                     self._clients[host.name].strike(order_id)
                 del self._registered[host.name][order_id]
 
@@ -124,7 +126,7 @@ class Guards:
 
         A lease that ran out is fine: then the guard has undone it by itself.
         """
-        with contextlib.suppress(StaleLease):
+        with self._ended_is_fine(host):
             if self._registered[host].get(order.id) != order:
                 # The guard may have been started anew; whether there is anything to undo, it sees for itself.
                 self._clients[host].register(order)
@@ -138,7 +140,7 @@ class Guards:
         """
 
         def undo(host: Host) -> None:
-            with contextlib.suppress(StaleLease):
+            with self._ended_is_fine(host.name):
                 self._clients[host.name].undo_one(order_id)
 
         each([self._hosts[name] for name in hosts], undo)
@@ -169,13 +171,13 @@ class Guards:
             client, registered = self._clients[host.name], self._registered[host.name]
             if client.lease is None or host.name in self._silent:
                 return
-            try:
+            with self._ended_is_fine(host.name):
                 for order_id in list(registered):
                     client.strike(order_id)
                     del registered[order_id]
                 client.release()
-            except StaleLease:
-                client.lease = None
+                return
+            client.lease = None
 
         each(self._hosts.values(), release)
 
@@ -201,6 +203,14 @@ class Guards:
     def close(self) -> None:
         """Stop the heartbeats. Leases that were not given back run out, and their guards undo what is left."""
         self._stop_beats()
+
+    @contextlib.contextmanager
+    def _ended_is_fine(self, name: str) -> Iterator[None]:
+        """Go on after a lease that has ended, and remember it: what its guard undid, this run did not."""
+        try:
+            yield
+        except StaleLease:
+            self.ended.add(name)
 
     def _adopt(self, name: str) -> None:
         """Remember what the guard holds already under this run's lease."""
@@ -230,6 +240,8 @@ class Guards:
                 gone = isinstance(error, StaleLease)
                 if self._stop.is_set() or name in self._silent:
                     return
+                if gone:
+                    self.ended.add(name)
                 if not reported and (gone or clock() - self._renewed[name] > self.ttl / 2) and self._on_lost:
                     self._on_lost(name, f"lost contact with the guard: {error}", gone)
                     reported = True

@@ -213,6 +213,18 @@ def test_a_broken_lease_stops_its_drill(estate: Estate, tmp_path: Path) -> None:
     broken = elsewhere(estate, tmp_path).run("lease", "break", "--id", run, "--inventory", str(estate.inventory))
     assert broken.code in {0, 6}, broken.err
     done = estate.finish(process)
-    # It hears of the broken lease, or first sees that somebody brought the primary back: either way it stops.
+    # It hears of the broken lease, or first sees that somebody brought the primary back: either way it stops. Where
+    # it hears of it only while it restores, it goes on restoring, and has proven nothing.
     assert done.code in {3, 5}, done.err
     assert "lease" in done.report["reason"] or "did not last" in done.report["reason"]
+
+
+def test_a_lease_that_is_broken_while_its_drill_restores_is_told(estate: Estate, tmp_path: Path) -> None:
+    process = start(estate)
+    estate.wait_for_step("verify")
+    run = max(estate.home.glob("runs/*")).name
+    broken = elsewhere(estate, tmp_path).run("lease", "break", "--id", run, "--inventory", str(estate.inventory))
+    assert broken.code in {0, 6}, broken.err
+    done = estate.finish(process)
+    assert done.code == 3, done.err
+    assert "lease" in done.report["reason"]

@@ -67,3 +67,24 @@ def test_a_bug_in_the_middle_of_a_switch_does_not_let_it_stay(
     with pytest.raises(ZeroDivisionError):
         drill.carry_out(run)
     assert called == ["put back"]
+
+
+class Gone:
+    """Guards that found, while things were restored, that the lease of a host was not this run's any more."""
+
+    ended = frozenset({"gateway"})
+
+
+def test_a_drill_whose_lease_ended_before_it_did_proves_nothing(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    monkeypatch.setattr(drill, "_gates", lambda _: None)
+    monkeypatch.setattr(drill, "_step", lambda *_: None)
+    monkeypatch.setattr(drill, "_put_back", lambda *_, **__: None)
+    assert drill.carry_out(run).error is None
+    run.guards = Gone()  # type: ignore[assignment]
+    report = make_report(run, drill.carry_out(run), "", "", 1.0)
+    assert (report.verdict, report.exit_code) == ("inconclusive", 3)
+    assert report.reason is not None
+    assert report.reason.startswith("the lease on gateway ended before the drill did")

@@ -260,6 +260,7 @@ def test_without_heartbeats_the_guards_free_themselves(hosts: Hosts) -> None:
     with pytest.raises(Aborted, match="not this run's any more"):
         guards.register({"g-1": NOTE})
     guards.release()
+    assert guards.ended == set(hosts.transports)
 
 
 @pytest.mark.parametrize("how", ["taken over", "unreachable"])
@@ -279,6 +280,8 @@ def test_a_lost_guard_is_reported_once(hosts: Hosts, how: str) -> None:
     assert host == "a-1"
     assert "lost contact" in why
     assert answers is (how == "taken over")
+    # A lease that is somebody else's is remembered to the end; a host that does not answer may still be ours.
+    assert guards.ended == ({"a-1"} if how == "taken over" else set())
 
 
 def test_a_run_takes_over_what_it_left_and_gives_that_back(hosts: Hosts) -> None:
