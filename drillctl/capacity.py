@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from drillctl.inventory import Part
+from drillctl.fields import Part
 from drillctl.traffic.outage import Counts, count
 
 if TYPE_CHECKING:

@@ -11,11 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, get_args
 
 from drillctl import windows
+from drillctl.last_drill import Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from drillctl.inventory import Inventory, Window
+    from drillctl.gate_plan import Window
+    from drillctl.inventory import Inventory
     from drillctl.last_drill import LastDrill
     from drillctl.playbook import Check, Playbook
     from drillctl.run import StepRecord
@@ -61,7 +63,11 @@ class Gate:
 
 
 def of_calendar(
-    inventory: Inventory, now: datetime, needed: timedelta, last: LastDrill | None, overrides: Mapping[str, str]
+    inventory: Inventory,
+    now: datetime,
+    needed: timedelta,
+    last: LastDrill | Unknown | None,
+    overrides: Mapping[str, str],
 ) -> tuple[Gate, ...]:
     """Return the gates of the calendar that an inventory asks for, as they are `now` (aware).
 
@@ -154,10 +160,12 @@ def _blackout(inventory: Inventory, now: datetime, needed: timedelta) -> Gate:
     return Gate("blackout", rule, found, passed=False, opens=_opens(inventory, now, needed))
 
 
-def _interval(minimum: timedelta, now: datetime, last: LastDrill | None) -> Gate:
+def _interval(minimum: timedelta, now: datetime, last: LastDrill | Unknown | None) -> Gate:
     rule = f"at least {duration(minimum)} since the last drill"
     if last is None:
-        return Gate("interval", rule, "no earlier drill is known on this machine", passed=True)
+        return Gate("interval", rule, "no earlier drill is known here", passed=True)
+    if isinstance(last, Unknown):
+        return Gate("interval", rule, last.why, passed=False)
     age = now - last.at
     when = f"{last.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     if age < timedelta():

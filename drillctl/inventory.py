@@ -5,110 +5,34 @@ A YAML file. `load` returns an `Inventory` or raises FileError with file:line:co
 
 from __future__ import annotations
 
-import re
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, model_validator
 
 from drillctl import yamlfile
+from drillctl.contradictions import contradictions
 from drillctl.errors import FileError
+from drillctl.fields import (
+    AbsolutePath,
+    Address,
+    Environment,
+    FlagPath,
+    GatewayUrl,
+    HaproxySocket,
+    Name,
+    Part,
+    Person,
+    Port,
+    Sha256,
+    UnitName,
+    UpstreamName,
+    UrlPath,
+    VariableName,
+)
+from drillctl.gate_plan import GatePlan
 
-
-def matching(pattern: str, allowed: str) -> AfterValidator:
-    """Return a check that a string matches a whole pattern; `allowed` says in words what is wanted."""
-
-    def check(value: str) -> str:
-        if re.fullmatch(pattern, value) is None:
-            raise ValueError(f"must be {allowed}")
-        return value
-
-    return AfterValidator(check)
-
-
-Name = Annotated[
-    str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a name of letters, digits, `.`, `_` and `-`, at most 63")
-]
-Address = Annotated[str, matching(r"[A-Za-z0-9_.:\[\]-]{1,253}", "an IP address or a host name")]
-AbsolutePath = Annotated[str, matching(r"/[^\x00\n\r]*", "an absolute path")]
-UrlPath = Annotated[str, matching(r"/\S*", "a path that begins with /")]
-Sha256 = Annotated[str, matching(r"[0-9a-f]{64}", "a sha256 in 64 lower-case hex digits, as sha256sum prints it")]
-UnitName = Annotated[str, matching(r"[A-Za-z0-9:_.@\\-]+\.service", "a systemd unit's name that ends in .service")]
-GatewayUrl = Annotated[str, matching(r"https?://[^\s/?#@]+/?", "a URL such as http://gateway.example, without a path")]
-UpstreamName = Annotated[str, matching(r"[A-Za-z0-9_.-]+", "the name of an nginx upstream")]
-FlagPath = Annotated[
-    str, matching(r"/[A-Za-z0-9_./-]*[A-Za-z0-9_-]", "an absolute path of letters, digits, `.`, `_` and `-`")
-]
-HaproxySocket = Annotated[
-    str, matching(r"/[^\s;,]+|[A-Za-z0-9_.-]+:[0-9]{1,5}", "the path of HAProxy's runtime socket, or its address:port")
-]
-VariableName = Annotated[str, matching(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name")]
-Line = Annotated[str, matching(r"[^\x00\n]*", "a value of one line")]
-Person = Annotated[str, matching(r"[^\x00-\x1f]{1,200}", "a name of one line, at most 200 characters")]
-ClockTime = Annotated[
-    str, matching(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00", "a time of day such as 22:00, in 24 hours")
-]
-Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Role = Literal["primary", "standby"]
-Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-Environment = dict[VariableName, Line]
-
-
-WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-"""In the order of `date.weekday()`."""
-
-
-def _calendar_day(value: object) -> object:
-    """Take a date as YAML has it or as text; pydantic itself would take a number for seconds since 1970."""
-    if type(value) is date:
-        return value
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            pass
-    raise ValueError("must be a date such as 2026-12-24")
-
-
-def _time_zone(name: str) -> str:
-    """Check the name of an IANA time zone."""
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"must be an IANA time zone such as Europe/Berlin{_near_zone(name)}") from None
-    return name
-
-
-def _near_zone(name: str) -> str:
-    from difflib import get_close_matches
-    from zoneinfo import available_timezones
-
-    near = get_close_matches(name, sorted(available_timezones()), n=1, cutoff=0.7)
-    return f" (did you mean {near[0]}?)" if near else ""
-
-
-Day = Annotated[date, BeforeValidator(_calendar_day)]
-TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_time_zone)]
-
-
-class Part(BaseModel):
-    """A part of an inventory or playbook: unknown keys are refused, and it cannot be changed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
 
 Privileges = Literal["login", "sudo", "installed"]
 """How what needs root is run: as the user who logs in; any command by `sudo -n`; or only programs that an administrator
@@ -151,7 +75,7 @@ class Host(Part):
     model_path: AbsolutePath | None = None
     pidfile: AbsolutePath | None = None
     log: AbsolutePath | None = None
-    environment: Environment = {}
+    environment: Environment = Field(default_factory=dict)
     ssh: SshOptions = SshOptions()
 
 
@@ -162,7 +86,7 @@ class Zone(Part):
     role: Role
     failure_domain: str
     hosts: Annotated[tuple[Host, ...], Field(min_length=1)]
-    environment: Environment = {}
+    environment: Environment = Field(default_factory=dict)
 
 
 class Model(Part):
@@ -196,7 +120,7 @@ class ProcessStart(Part):
     kind: Literal["process"]
     command: Annotated[tuple[str, ...], Field(min_length=1)]
     interpreter: AbsolutePath | None = None
-    environment: Environment = {}
+    environment: Environment = Field(default_factory=dict)
     working_folder: AbsolutePath
     pidfile: AbsolutePath | None = None
     log: AbsolutePath | None = None
@@ -279,9 +203,6 @@ class Haproxy(AnyGateway):
     program: AbsolutePath | Literal["haproxy"] = "haproxy"
 
 
-WITH_PROGRAMS: tuple[str, ...] = ("nginx",)
-"""The kinds of gateways that drillctl drives by installed programs (docs/privileges.md)."""
-
 GatewayKind = Literal["nginx", "nginx-flag", "nginx-passive", "haproxy"]
 
 
@@ -317,31 +238,6 @@ InstalledFault = Literal[
     "reboot",
     "gateway-restart",
 ]
-
-
-class Window(Part):
-    """When drills may run: on these days from `opens` on, until `closes`; past midnight if that is not later."""
-
-    days: Annotated[tuple[Weekday, ...], Field(min_length=1)] = WEEKDAYS
-    opens: ClockTime
-    closes: ClockTime
-
-
-class Blackout(Part):
-    """Days on which no drill may run, both included; `last_day` is `first_day` if it is not given."""
-
-    first_day: Day
-    last_day: Day | None = None
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-
-
-class GatePlan(Part):
-    """When a drill of this estate may begin. Without windows at any time; times and days are those of `time_zone`."""
-
-    time_zone: TimeZone | None = None
-    windows: tuple[Window, ...] = ()
-    blackouts: tuple[Blackout, ...] = ()
-    minimum_hours_between_drills: Annotated[float, Field(strict=True, gt=0, le=8760)] | None = None
 
 
 class HistoryPlan(Part):
@@ -448,95 +344,6 @@ def load(path: Path) -> Inventory:
     if problems:
         raise FileError(problems)
     return _resolved(inventory, path.parent)
-
-
-def contradictions(inventory: Inventory) -> list[tuple[yamlfile.Location, str]]:
-    """Return what no single field shows: roles, names or addresses used twice, a start without a pidfile."""
-    found: list[tuple[yamlfile.Location, str]] = []
-    roles = [zone.role for zone in inventory.zones]
-    if sorted(roles) != ["primary", "standby"]:
-        found.append((("zones", 1, "role"), "one zone must be `primary` and one `standby`; both say " + roles[0]))
-    if inventory.zones[0].name == inventory.zones[1].name:
-        found.append((("zones", 1, "name"), f"zone `{inventory.zones[1].name}` is named twice"))
-    names: dict[str, str] = {}
-    addresses: dict[str, str] = {}
-    for location, host in _located_hosts(inventory):
-        if host.name in names:
-            found.append(((*location, "name"), f"host `{host.name}` is named twice (also {names[host.name]})"))
-        if host.address in addresses:
-            message = f"address {host.address} is used twice: by `{addresses[host.address]}` and `{host.name}`"
-            found.append(((*location, "address"), message + "; each host needs its own"))
-        names.setdefault(host.name, ".".join(map(str, location)))
-        addresses.setdefault(host.address, host.name)
-    start = inventory.service.start
-    if isinstance(start, ProcessStart):
-        for location, host in _located_hosts(inventory):
-            if location[0] == "zones" and not (host.pidfile or start.pidfile):
-                found.append((location, f"`{host.name}` needs a `pidfile`, here or in service.start"))
-    for location, host in _located_hosts(inventory):
-        login = inventory.login(host)
-        if login.by == "installed" and login.user in {None, "root"}:
-            what = (
-                "needs `user`: who logs in" if login.user is None else "is for a user of drillctl's own, not for root"
-            )
-            found.append(
-                (("ssh",) if host.ssh == SshOptions() else (*location, "ssh"), f"`privileges: installed` {what}")
-            )
-    kind = inventory.gateway.kind
-    for place, host in enumerate(inventory.gateway.hosts):
-        if inventory.login(host).by == "installed" and kind not in WITH_PROGRAMS:
-            said = f"there are no programs to install for gateways of kind `{kind}` yet; use `privileges: sudo` there"
-            found.append((("gateway", "hosts", place), said))
-    for number, channel in enumerate(inventory.notify):
-        if (channel.environment is None) == (channel.file is None):
-            found.append((("notify", number), f"`{channel.name}` needs either `environment` or `file`"))
-        if channel.name in {other.name for other in inventory.notify[:number]}:
-            found.append((("notify", number, "name"), f"channel `{channel.name}` is named twice"))
-    if not _names_a_host(inventory.gateway.url):
-        found.append((("gateway", "url"), "the URL names no host, or no port that there is"))
-    gateway = inventory.gateway
-    if isinstance(gateway, NginxFlag) and gateway.standby == gateway.upstream:
-        found.append(
-            (("gateway", "standby"), f"`{gateway.standby}` is the primary's upstream; the standby needs its own")
-        )
-    return found + _impossible_gates(inventory.gates)
-
-
-def _names_a_host(url: str) -> bool:
-    """Tell whether a URL names a host; one such as `http://[` cannot even be taken apart."""
-    try:
-        parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _impossible_gates(gates: GatePlan) -> list[tuple[yamlfile.Location, str]]:
-    """Return windows and blackouts that mean nothing, or not surely what was meant."""
-    found: list[tuple[yamlfile.Location, str]] = []
-    if gates.time_zone is None and (gates.windows or gates.blackouts):
-        found.append(
-            (("gates",), "`gates.time_zone` is missing; windows and blackouts need one, such as Europe/Berlin")
-        )
-    for number, window in enumerate(gates.windows):
-        if window.opens == "24:00":
-            found.append((("gates", "windows", number, "opens"), "a day begins at 00:00; 24:00 is for `closes`"))
-        if window.opens == window.closes:
-            message = f"the window closes as it opens, at {window.opens}; a whole day is 00:00 to 24:00"
-            found.append((("gates", "windows", number, "closes"), message))
-    for number, blackout in enumerate(gates.blackouts):
-        if blackout.last_day is not None and blackout.last_day < blackout.first_day:
-            message = f"the blackout ends on {blackout.last_day}, before it begins on {blackout.first_day}"
-            found.append((("gates", "blackouts", number, "last_day"), message))
-    return found
-
-
-def _located_hosts(inventory: Inventory) -> list[tuple[yamlfile.Location, Host]]:
-    located: list[tuple[yamlfile.Location, Host]] = []
-    for z, zone in enumerate(inventory.zones):
-        located.extend((("zones", z, "hosts", h), host) for h, host in enumerate(zone.hosts))
-    located.extend((("gateway", "hosts", h), host) for h, host in enumerate(inventory.gateway.hosts))
-    return located
 
 
 def _resolved(inventory: Inventory, folder: Path) -> Inventory:

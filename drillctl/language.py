@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from drillctl.inventory import AbsolutePath, Name, Part, Role, UrlPath
+from drillctl.fields import AbsolutePath, Name, Part, UrlPath
+from drillctl.inventory import Role
 
 Seconds = Annotated[float, Field(strict=True, gt=0, le=3600)]
 Count = Annotated[int, Field(strict=True, ge=1, le=1000)]

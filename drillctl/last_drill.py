@@ -1,4 +1,4 @@
-"""The last drill of an estate, from the journals of the runs on this machine."""
+"""The last drill of an estate, from the journals of the runs on this machine and a history that machines share."""
 
 from __future__ import annotations
 
@@ -7,18 +7,51 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from drillctl import journal as journals
-from drillctl.errors import NotStarted
+from drillctl.errors import HistoryError, NotStarted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from drillctl.inventory import Inventory
+
 
 @dataclass(frozen=True)
 class LastDrill:
-    """When a drill began to change what clients may notice (aware), and the id of its run."""
+    """When a drill began to change what clients may notice, its run, and when it ended, if that is known (aware)."""
 
     at: datetime
     run_id: str
+    ended: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """That nobody knows when the last drill was, and why."""
+
+    why: str
+
+
+def of_estate(inventory: Inventory) -> LastDrill | None:
+    """Return the last drill of an estate from any machine whose runs go to its history, or from this one.
+
+    Raises NotStarted when a journal or that history cannot be read, for then nobody knows.
+    """
+    from drillctl.history import address
+    from drillctl.history.store import History
+
+    here = last_drill(inventory.name)
+    if address.choose(None, inventory).path == address.default_path():
+        return here  # of this machine alone, whose journals say more
+    try:
+        with History.open(inventory=inventory) as history:
+            anywhere = history.last_drill(inventory.name)
+    except HistoryError as error:
+        raise NotStarted(
+            f"the last drill of {inventory.name} from any machine is not known: {error.message}",
+            state="nothing was changed",
+            hint="make the history reachable, or override the gate with --override-gate interval --reason REASON",
+        ) from None
+    return max((last for last in (here, anywhere) if last is not None), key=lambda last: last.at, default=None)
 
 
 def last_drill(inventory: str) -> LastDrill | None:

@@ -15,8 +15,9 @@ from drillctl import template, yamlfile
 from drillctl.capacity import CapacityPlan
 from drillctl.errors import FileError, UsageError
 from drillctl.faults import KINDS, Fault
+from drillctl.fields import Name, Part
 from drillctl.history.regression import Regression, from_flags
-from drillctl.inventory import GatewayKind, Name, Part, Role
+from drillctl.inventory import GatewayKind, Role
 from drillctl.language import (
     ActionStep,
     DetectStep,
@@ -344,8 +345,11 @@ def find(name_or_path: str) -> Path:
     """Return the file of a playbook given by path, or by the name of one that ships. Raises UsageError."""
     path = Path(name_or_path)
     if path.suffix in {".yaml", ".yml"} or "/" in name_or_path:
-        if path.is_file():
-            return path
+        try:
+            if path.is_file():
+                return path
+        except OSError as error:  # a folder on the way that may not be looked into
+            raise UsageError(f"the playbook file {path} cannot be reached: {error.strerror or error}") from None
         raise UsageError(f"there is no playbook file {path}", hint=f"the built-in ones: {', '.join(builtin())}")
     shipped = builtin()
     if name_or_path in shipped:

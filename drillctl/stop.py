@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from drillctl.inventory import Part
+from drillctl.fields import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,12 +14,12 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from drillctl.inventory import WEEKDAYS
+from drillctl.fields import WEEKDAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from drillctl.inventory import Blackout, GatePlan, Window
+    from drillctl.gate_plan import Blackout, GatePlan, Window
 
 HORIZON = timedelta(days=800)
 """How far ahead an opening is looked for: a weekly window within blackouts of more than two years has none."""

@@ -23,13 +23,23 @@ LabOption = Annotated[bool, typer.Option("--lab", help="Use the lab's hosts on t
 def inventory_path(given: Path | None) -> Path:
     """Return the inventory file to use. Raises UsageError when there is none."""
     path = given or Path(os.environ.get("DRILLCTL_INVENTORY", "inventory.yaml"))
-    if not path.is_file():
+    if not is_file(path):
         raise UsageError(
             f"there is no inventory file {path}",
             hint="name one with --inventory, or try the lab with --lab; the README shows how to write one",
             state="nothing was changed",
         )
     return path
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether an inventory file is there. Raises UsageError when that cannot be looked at."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise UsageError(
+            f"the inventory file {path} cannot be reached: {error.strerror or error}", state="nothing was changed"
+        ) from None
 
 
 def load_inventory(given: Path | None) -> Inventory:
@@ -55,7 +65,7 @@ def load_estate(given: Path | None, lab: bool) -> Inventory:
 
 def estate_or_none(given: Path | None, lab: bool) -> Inventory | None:
     """Read the inventory to use as `load_estate` does; None when none was named and there is no default one."""
-    if given is None and not lab and not Path(os.environ.get("DRILLCTL_INVENTORY", "inventory.yaml")).is_file():
+    if given is None and not lab and not is_file(Path(os.environ.get("DRILLCTL_INVENTORY", "inventory.yaml"))):
         return None
     return load_estate(given, lab)
 

@@ -116,9 +116,18 @@ def calendar_gates(estate: Inventory, book: Playbook, overrides: dict[str, str])
     from datetime import UTC, datetime, timedelta
 
     from drillctl import gates
-    from drillctl.last_drill import last_drill
+    from drillctl.errors import NotStarted
+    from drillctl.last_drill import LastDrill, Unknown, of_estate
 
-    last = last_drill(estate.name) if estate.gates.minimum_hours_between_drills is not None else None
+    last: LastDrill | Unknown | None = None
+    if estate.gates.minimum_hours_between_drills is not None:
+        try:
+            last = of_estate(estate)
+        except NotStarted as error:
+            # Whoever overrides the interval need not be able to say how long it was.
+            if "interval" not in overrides:
+                raise
+            last = Unknown(error.message)
     needed = timedelta(seconds=book.stop.time_box_seconds)
     return gates.of_calendar(estate, datetime.now(UTC), needed, last, overrides)
 

@@ -178,7 +178,7 @@ def _patrol(
         with contextlib.suppress(HistoryError):
             last = history.last_drill(estate.name)
             samples = history.last_samples(estate.name).values()
-            baseline = Baseline.of(samples, last.when if last else None)
+            baseline = Baseline.of(samples, (last.ended or last.at) if last else None)
     with Connections(estate) as connections:
         yield Patrol(
             inventory=estate,

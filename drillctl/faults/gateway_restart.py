@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from drillctl.errors import Inconclusive, NotStarted
 from drillctl.faults.fault import Fault, Place
-from drillctl.inventory import UnitName
+from drillctl.fields import UnitName
 from drillctl.undo import Undo
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ The drop-in is in /run, so that a reboot undoes it; it is the file that `service
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from drillctl.errors import Inconclusive, NotStarted
@@ -54,13 +55,13 @@ class RestartedWrong(Fault):
     slow_to_prove: ClassVar[bool] = True
     prove_within: ClassVar[int] = 30
 
+    @abstractmethod
     def drop_in(self) -> str:
         """Return the drop-in's text."""
-        raise NotImplementedError  # every kind has its own
 
+    @abstractmethod
     def words(self) -> str:
         """Return what is wrong, in words."""
-        raise NotImplementedError
 
     def does(self, inventory: Inventory, host: Host) -> tuple[str, str]:
         unit = getattr(inventory.service.start, "unit", "the service")

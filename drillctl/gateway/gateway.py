@@ -78,19 +78,20 @@ class GatewayConfig:
 class StagedHost:
     """A tested candidate, lying beside the live file of one host, and what it would change.
 
-    `original_sha256` is that of the live file it was made from; `tested` is what the gateway's own test said.
+    `original_sha256` is that of the live file it was made from; `tested` is what the gateway's own test said. The
+    places are empty where nothing is written before the switch.
     """
 
     host: str
     live: str
-    folder: str
-    candidate: str
-    test_root: str
     content: bytes = field(repr=False)
     sha256: str
     original_sha256: str
     diff: str
     tested: str
+    folder: str = ""
+    candidate: str = ""
+    test_root: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,23 +114,23 @@ class LogPosition:
 class ActivatedHost:
     """What one host did: the config is in place and the gateway was told.
 
-    `sha256` is that of the file now live. `master` is the process that was told, with its start time in clock
-    ticks since boot; `before` are the workers that served when the file was in place and the reload was yet to
-    come, `after` those right behind it; `emergencies` are the lines that the error log gained. `reloaded` is False
-    when nothing was to be done. `seconds` is the time of the round trip, of which `switch_seconds` went by between
-    the rename and the end of the reload command.
+    `sha256` is that of what is now live. What a reload leaves behind is empty where there was none: `master` is the
+    process that was told, with its start time in clock ticks since boot; `before` are the workers that served when the
+    file was in place and the reload was yet to come, `after` those right behind it; `emergencies` are the lines that
+    the error log gained. `reloaded` is False when nothing was to be done. `seconds` is the time of the round trip, of
+    which `switch_seconds` went by between the rename and the end of the reload command.
     """
 
     host: str
     sha256: str
-    master: tuple[int, int]
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    emergencies: tuple[str, ...]
-    error_log: LogPosition
-    reloaded: bool
-    seconds: float
-    switch_seconds: float
+    master: tuple[int, int] = (0, 0)
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+    emergencies: tuple[str, ...] = ()
+    error_log: LogPosition = LogPosition(0, 0)
+    reloaded: bool = False
+    seconds: float = 0.0
+    switch_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

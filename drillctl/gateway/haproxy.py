@@ -11,14 +11,13 @@ import time
 from typing import TYPE_CHECKING
 
 from drillctl.errors import GatewayError, HostError
-from drillctl.gateway import configured_zone, data_path
+from drillctl.gateway import configured_zone
 from drillctl.gateway import haproxy_scripts as scripts
 from drillctl.gateway import haproxy_state as states
+from drillctl.gateway.choosing import ChoosingGateway
 from drillctl.gateway.gateway import (
     AccessMark,
     ActivatedHost,
-    Activation,
-    Gateway,
     GatewayConfig,
     HostConfig,
     LogPosition,
@@ -27,7 +26,6 @@ from drillctl.gateway.gateway import (
     Staged,
     StagedHost,
 )
-from drillctl.gateway.hosts import GatewayHosts
 from drillctl.gateway.state_file import StateFile, parts_of
 
 if TYPE_CHECKING:
@@ -41,19 +39,15 @@ _REFUSED = 3
 _UNKNOWN = "unknown: the switch may or may not have happened; restoring settles it"
 
 
-class HaproxyGateway(Gateway):
+class HaproxyGateway(ChoosingGateway["_HaproxyHost"]):
     """All HAProxy hosts of an inventory."""
 
     def __init__(
         self, inventory: Inventory, options: Haproxy, transports: Mapping[str, Transport], run_id: str
     ) -> None:
         del run_id  # nothing is staged that would need a name
-        self._inventory = inventory
         self._options = options
-        hosts = {host.name: _HaproxyHost(options, host, transports[host.name]) for host in options.hosts}
-        self._everywhere = GatewayHosts(inventory, hosts).everywhere
-        self._ours: set[str] = set()
-        """The states that this object set, in words, as sha256 sums; `restore` may therefore replace them."""
+        super().__init__(inventory, {h.name: _HaproxyHost(options, h, transports[h.name]) for h in options.hosts})
 
     def read(self) -> GatewayConfig:
         configs = self._everywhere(lambda host: host.read())
@@ -93,33 +87,6 @@ class HaproxyGateway(Gateway):
 
         return Staged(zone, tuple(self._everywhere(stage).values()))
 
-    def activate(self, staged: Staged) -> Activation:
-        hosts = {host.host: host for host in staged.hosts}
-        self._ours.update(host.sha256 for host in staged.hosts)
-        done = self._everywhere(lambda host: host.activate(hosts[host.name]))
-        return Activation(staged.zone, tuple(done.values()))
-
-    def prove_applied(self, activation: Activation, timeout: float) -> None:
-        hosts = {host.host: host for host in activation.hosts}
-        zone = activation.zone
-
-        def prove(host: _HaproxyHost) -> None:
-            host.check_states(hosts[host.name].sha256)
-            if zone is not None:
-                data_path.prove(self._inventory, host.transport, host.address, zone, timeout)
-
-        self._everywhere(prove)
-
-    def restore(self, original: GatewayConfig, *, over: Collection[str] = ()) -> Activation:
-        ours = self._ours | set(over)
-        done = self._everywhere(lambda host: host.restore(original.host(host.name), ours))
-        zones = {self._zone(config.choice)[0] for config in original.hosts}
-        return Activation(zones.pop() if len(zones) == 1 else None, tuple(done.values()))
-
-    def discard(self, staged: Staged) -> None:
-        """Forget what was staged: it is nowhere but in the running program."""
-        self._everywhere(lambda host: host.discard(), only=[host.host for host in staged.hosts])
-
     def access_mark(self) -> AccessMark:
         counters = self._everywhere(lambda host: host.answers())
         return AccessMark(dict.fromkeys(counters, LogPosition(0, 0)), counters)
@@ -142,6 +109,9 @@ class HaproxyGateway(Gateway):
             for address, number in part.items():
                 total[address] = total.get(address, 0) + number
         return Served(sum(total.values()), total)
+
+    def zone_of(self, config: HostConfig) -> str | None:
+        return self._zone(config.choice)[0]
 
     def _zone(self, choice: str) -> tuple[str | None, str | None]:
         """Return the zone whose servers are exactly those that are ready, or None and the reason."""
@@ -242,9 +212,7 @@ class _HaproxyHost:
         return StagedHost(
             host=self.name,
             live=self._options.socket,
-            folder="",
             candidate=states.commands(self._options.backend, wanted),
-            test_root="",
             content=after.encode(),
             sha256=_sha256(after),
             original_sha256=_sha256(before),
@@ -287,7 +255,7 @@ class _HaproxyHost:
             stdin=file.content,
         )
 
-    def check_states(self, sha256: str) -> None:
+    def check(self, sha256: str) -> None:
         """Raise GatewayError unless the servers are set as it was meant."""
         now = states.in_words(self.servers())
         if _sha256(now) != sha256:
@@ -320,12 +288,6 @@ class _HaproxyHost:
         return ActivatedHost(
             host=self.name,
             sha256=sha256,
-            master=(0, 0),
-            before=(),
-            after=(),
-            emergencies=(),
-            error_log=LogPosition(0, 0),
-            reloaded=False,
             seconds=time.monotonic() - begun,
             switch_seconds=float(end) - float(start),
         )

@@ -12,22 +12,19 @@ from posixpath import dirname, join
 from typing import TYPE_CHECKING
 
 from drillctl.errors import GatewayError, HostError
-from drillctl.gateway import access_log, configured_zone, data_path
+from drillctl.gateway import access_log, configured_zone
 from drillctl.gateway import flag as flags
+from drillctl.gateway.choosing import ChoosingGateway
 from drillctl.gateway.flag import Flag
 from drillctl.gateway.gateway import (
     AccessMark,
     ActivatedHost,
-    Activation,
-    Gateway,
     GatewayConfig,
     HostConfig,
-    LogPosition,
     Served,
     Staged,
     StagedHost,
 )
-from drillctl.gateway.hosts import GatewayHosts
 from drillctl.gateway.nginx_adoption import flag_choice
 from drillctl.gateway.nginx_config import normalised, read_upstream
 from drillctl.gateway.nginx_host import NginxHost
@@ -43,22 +40,19 @@ ADOPT = "`drillctl gateway adopt` sets it up, and shows what it would change fir
 _REFUSED = 3
 
 
-class FlagGateway(Gateway):
+class FlagGateway(ChoosingGateway["_FlagHost"]):
     """All nginx hosts of an inventory whose gateway is of the kind `nginx-flag`."""
 
     def __init__(
         self, inventory: Inventory, options: NginxFlag, transports: Mapping[str, Transport], run_id: str
     ) -> None:
-        self._inventory = inventory
         self._options = options
         hosts = {host.name: _FlagHost(options, host, transports[host.name], run_id) for host in options.hosts}
-        self._everywhere = GatewayHosts(inventory, hosts).everywhere
-        self._ours: set[str] = set()
-        """sha256 sums of the flags that this object set, or `absent`; `restore` may therefore replace them."""
+        super().__init__(inventory, hosts)
 
     def read(self) -> GatewayConfig:
         configs = self._everywhere(lambda host: host.read())
-        zones = {name: self._zone(config.choice) for name, config in configs.items()}
+        zones = {name: self.zone_of(config) for name, config in configs.items()}
         reasons = [f"{name}: {why}" for name, config in configs.items() if (why := self._missing(config))]
         if len(set(zones.values())) > 1:
             reasons.append("the gateway hosts disagree: " + ", ".join(f"{host} → {z}" for host, z in zones.items()))
@@ -85,32 +79,6 @@ class FlagGateway(Gateway):
 
         return Staged(zone, tuple(self._everywhere(stage).values()))
 
-    def activate(self, staged: Staged) -> Activation:
-        hosts = {host.host: host for host in staged.hosts}
-        self._ours.update(host.sha256 for host in staged.hosts)
-        done = self._everywhere(lambda host: host.activate(hosts[host.name]))
-        return Activation(staged.zone, tuple(done.values()))
-
-    def prove_applied(self, activation: Activation, timeout: float) -> None:
-        hosts = {host.host: host for host in activation.hosts}
-        zone = activation.zone
-
-        def prove(host: _FlagHost) -> None:
-            host.check_flag(hosts[host.name].sha256)
-            if zone is not None:
-                data_path.prove(self._inventory, host.transport, host.address, zone, timeout)
-
-        self._everywhere(prove)
-
-    def restore(self, original: GatewayConfig, *, over: Collection[str] = ()) -> Activation:
-        ours = self._ours | set(over)
-        done = self._everywhere(lambda host: host.restore(original.host(host.name), ours))
-        zones = {self._zone(config.choice) for config in original.hosts}
-        return Activation(zones.pop() if len(zones) == 1 else None, tuple(done.values()))
-
-    def discard(self, staged: Staged) -> None:
-        self._everywhere(lambda host: host.discard(), only=[host.host for host in staged.hosts])
-
     def access_mark(self) -> AccessMark:
         return AccessMark(self._everywhere(lambda host: host.nginx.access_mark()))
 
@@ -120,8 +88,8 @@ class FlagGateway(Gateway):
         parts = self._everywhere(lambda host: host.nginx.served_since(mark.positions[host.name], addresses))
         return access_log.total(tuple(parts.values()))
 
-    def _zone(self, choice: str) -> str:
-        return self._inventory.zone("primary" if flags.from_words(choice) is None else "standby").name
+    def zone_of(self, config: HostConfig) -> str:
+        return self._inventory.zone("primary" if flags.from_words(config.choice) is None else "standby").name
 
     def _missing(self, config: HostConfig) -> str | None:
         """Return what the config lacks to send clients to either zone by the flag, or None."""
@@ -169,7 +137,6 @@ class _FlagHost:
             live=self.flag,
             folder=self.candidate,
             candidate=self.candidate,
-            test_root="",
             content=self._content if raised else b"",
             sha256=Flag(self._content).sha256 if raised else "absent",
             original_sha256="absent" if found is None else found.sha256,
@@ -193,7 +160,7 @@ class _FlagHost:
         arguments = (self.flag, self.candidate, *wanted, " ".join(sorted(over)))
         return self._switch(wanted[0] or "absent", flags.PUT, *arguments, stdin=content)
 
-    def check_flag(self, sha256: str) -> None:
+    def check(self, sha256: str) -> None:
         """Raise GatewayError unless the flag is there with that hash (`absent`: is not there)."""
         found = self._look()
         if (found.sha256 if found else "absent") != sha256:
@@ -225,12 +192,6 @@ class _FlagHost:
         return ActivatedHost(
             host=self.name,
             sha256=sha256,
-            master=(0, 0),
-            before=(),
-            after=(),
-            emergencies=(),
-            error_log=LogPosition(0, 0),
-            reloaded=False,
             seconds=time.monotonic() - begun,
             switch_seconds=float(end) - float(start),
         )

@@ -190,11 +190,8 @@ class NginxHost:
                     master=processes.master,
                     before=pids,
                     after=pids,
-                    emergencies=(),
                     error_log=_position(facts["log"]),
-                    reloaded=False,
                     seconds=seconds,
-                    switch_seconds=0.0,
                 )
             return self._switch(digest, scripts.RELOAD, options.pidfile, options.error_log, self._reload)
         if digest and digest not in {original.sha256, *over}:

@@ -16,7 +16,6 @@ from drillctl.gateway.gateway import (
     Activation,
     Gateway,
     GatewayConfig,
-    LogPosition,
     Served,
     Staged,
     StagedHost,
@@ -80,9 +79,6 @@ class PassiveGateway(Gateway):
                 StagedHost(
                     host=name,
                     live=config.resolved,
-                    folder="",
-                    candidate="",
-                    test_root="",
                     content=config.content,
                     sha256=config.sha256,
                     original_sha256=config.sha256,
@@ -94,7 +90,7 @@ class PassiveGateway(Gateway):
         )
 
     def activate(self, staged: Staged) -> Activation:
-        return Activation(staged.zone, tuple(_nothing_done(host.host, host.sha256) for host in staged.hosts))
+        return Activation(staged.zone, tuple(ActivatedHost(host.host, host.sha256) for host in staged.hosts))
 
     def prove_applied(self, activation: Activation, timeout: float) -> None:
         """Return once the zone answers through every host: nginx has gone over, or back, by itself."""
@@ -119,7 +115,7 @@ class PassiveGateway(Gateway):
                     host=host.name,
                     state="their version was left in place",
                 )
-            return _nothing_done(host.name, now.sha256)
+            return ActivatedHost(host.name, now.sha256)
 
         done = self._everywhere(check)
         return Activation(self._inventory.zone("primary").name, tuple(done.values()))
@@ -146,18 +142,3 @@ class PassiveGateway(Gateway):
                 named = ", ".join(sorted(there)) or "none"
                 return f"its {'`backup` ' if backup else ''}servers are {named}, not those of {zone.name}"
         return None
-
-
-def _nothing_done(host: str, sha256: str) -> ActivatedHost:
-    return ActivatedHost(
-        host=host,
-        sha256=sha256,
-        master=(0, 0),
-        before=(),
-        after=(),
-        emergencies=(),
-        error_log=LogPosition(0, 0),
-        reloaded=False,
-        seconds=0.0,
-        switch_seconds=0.0,
-    )

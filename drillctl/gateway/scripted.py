@@ -93,9 +93,6 @@ class ScriptedGateway(Gateway):
                 StagedHost(
                     host=name,
                     live=path,
-                    folder="",
-                    candidate="",
-                    test_root="",
                     content=candidate,
                     sha256=_sha256(candidate),
                     original_sha256=_sha256(content),
@@ -179,11 +176,8 @@ class ScriptedGateway(Gateway):
             master=(1, 1),
             before=pids,
             after=pids,
-            emergencies=(),
             error_log=LogPosition(1, 0),
             reloaded=True,
-            seconds=0.0,
-            switch_seconds=0.0,
         )
 
 

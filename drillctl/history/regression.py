@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field, model_validator
 
 from drillctl.errors import DrillctlError, UsageError
+from drillctl.fields import Part
 from drillctl.history import rule as rules
 from drillctl.history.record import REGRESSION
-from drillctl.inventory import Inventory, Part
 from drillctl.verdict import Objective
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
     from drillctl.history.record import RunRecord
+    from drillctl.inventory import Inventory
 
 
 def _readable(text: str) -> str:

@@ -28,6 +28,7 @@ from drillctl.history.database import Database
 from drillctl.history.models import HostRow, ReportRow, RunRow, SampleRow, StateRow
 from drillctl.history.record import UNFINISHED, RunRecord, record_of
 from drillctl.history.sample import Sample
+from drillctl.last_drill import LastDrill
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -52,13 +53,6 @@ _PRUNE_EVERY_SECONDS = 3600.0
 _PRUNE_ROWS = 20_000  # so that a patrol never waits long for it
 _RUN_COLUMNS = tuple(RunRow.__table__.c[field.name] for field in fields(RunRecord))
 _STATE_FIELDS = tuple(column.name for column in StateRow.__table__.c if column.name not in {"id", "digest"})
-
-
-class LastDrill(NamedTuple):
-    """The last run that changed something: when it ended (or began, if it was killed), and its id."""
-
-    when: datetime
-    run_id: str
 
 
 class Pruned(NamedTuple):
@@ -211,10 +205,10 @@ class History:
             return [(row.inventory, row.playbook) for row in connection.execute(query)]
 
     def last_drill(self, inventory: str) -> LastDrill | None:
-        """Return the last run on an inventory that changed something on its hosts, or None."""
+        """Return the run on an inventory that was the last to change something on its hosts, or None."""
         ended = func.coalesce(RunRow.finished_at, RunRow.started_at, type_=RunRow.started_at.type)
         query = (
-            select(ended, RunRow.run_id)
+            select(RunRow.started_at, RunRow.run_id, RunRow.finished_at)
             .where(RunRow.inventory == inventory, RunRow.changed)
             .order_by(ended.desc(), RunRow.run_id.desc())
             .limit(1)

@@ -17,8 +17,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from drillctl.contradictions import WITH_PROGRAMS
 from drillctl.errors import NotStarted
-from drillctl.inventory import WITH_PROGRAMS, Host, Model, SystemdStart
+from drillctl.inventory import Host, Model, SystemdStart
 from drillctl.lab import cgroup, estate, ground, hostfiles, process, sources, sshfiles
 from drillctl.lab.hostfiles import ADDRESSES, BELOW, PREFIX, HostFiles
 from drillctl.lab.ledger import Thing

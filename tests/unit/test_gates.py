@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from drillctl import gates
+from drillctl.gate_plan import GatePlan
 from drillctl.gates import Gate
-from drillctl.inventory import GatePlan, Inventory
-from drillctl.last_drill import LastDrill
+from drillctl.last_drill import LastDrill, Unknown
 from drillctl.playbook import CHECKS
 from drillctl.run import StepRecord
 
 if TYPE_CHECKING:
+    from drillctl.inventory import Inventory
     from drillctl.playbook import Playbook
 
 BOX = timedelta(minutes=15)
@@ -34,7 +35,9 @@ def only(found: tuple[Gate, ...]) -> Gate:
     return gate
 
 
-def at(estate: Inventory, now: datetime = NOW, last: LastDrill | None = None, **overrides: str) -> tuple[Gate, ...]:
+def at(
+    estate: Inventory, now: datetime = NOW, last: LastDrill | Unknown | None = None, **overrides: str
+) -> tuple[Gate, ...]:
     return gates.of_calendar(estate, now, BOX, last, overrides)
 
 
@@ -95,7 +98,14 @@ def test_the_last_drill_must_be_long_enough_ago(estate: Inventory) -> None:
     assert gate.passed is False
     assert gate.opens == "opens at 2026-11-26 19:15 UTC, in 30 s"
     assert only(at(paced, NOW + timedelta(seconds=30), last=last)).passed is True
-    assert only(at(paced)).found == "no earlier drill is known on this machine"
+    assert only(at(paced)).found == "no earlier drill is known here"
+
+
+def test_an_interval_that_nobody_knows_is_closed_and_can_be_overridden(estate: Inventory) -> None:
+    paced = with_gates(estate, minimum_hours_between_drills=20.0)
+    gate = only(at(paced, last=Unknown("the history cannot be reached"), interval="the hall is on fire"))
+    assert (gate.passed, gate.found, gate.lets_through) == (False, "the history cannot be reached", True)
+    assert not only(at(paced, last=Unknown("the history cannot be reached"))).lets_through
 
 
 def test_a_drill_of_tomorrow_closes_the_gate_and_says_what_that_means(estate: Inventory) -> None:

@@ -200,6 +200,11 @@ def test_an_unknown_playbook_is_refused_with_those_there_are(
     assert "zone-failover" in (caught.value.hint or "")
 
 
+def test_a_path_that_cannot_even_be_looked_at_is_refused_with_the_reason() -> None:
+    with pytest.raises(UsageError, match="cannot be reached: File name too long"):
+        playbooks.find(f"{'x' * 300}.yaml")
+
+
 SCRAPS = st.sampled_from(
     ["", " ", "- ", ": ", "[", "]", "{", "}", "&a ", "*a", "!!int ", "'", '"', "#", "|", "\t", "\n", "---\n", "? ", "~",
      "1e999", ".nan", "-1", "primary", "kill", "exact", "verify", "\u3000"]

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drillctl import windows
-from drillctl.inventory import WEEKDAYS, Blackout, GatePlan, Window
+from drillctl.fields import WEEKDAYS
+from drillctl.gate_plan import Blackout, GatePlan, Window
 
 MINUTE = timedelta(minutes=1)
 

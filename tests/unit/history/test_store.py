@@ -11,6 +11,7 @@ import pytest
 from drillctl.history import store
 from drillctl.history.record import UNFINISHED, RunRecord
 from drillctl.history.store import History
+from drillctl.last_drill import LastDrill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,14 +123,14 @@ def test_the_last_drill_is_the_last_run_that_changed_something(
     last = history.last_drill("shop")
     assert last is not None
     assert last.run_id == make_report(2)["run_id"]
-    assert last.when == NOON + timedelta(hours=2, seconds=22.5)
+    assert (last.at, last.ended) == (NOON + timedelta(hours=2), NOON + timedelta(hours=2, seconds=22.5))
 
 
 def test_a_killed_run_that_changed_something_is_a_last_drill_too(history: History) -> None:
     history.add_record(unfinished("one", changed=False))
     assert history.last_drill("shop") is None
     history.add_record(unfinished("two"))
-    assert history.last_drill("shop") == (NOON, "two")
+    assert history.last_drill("shop") == LastDrill(NOON, "two")
 
 
 def test_what_is_no_report_is_refused_and_nothing_is_stored(history: History) -> None:
