@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 PROOF = 60.0
 """Seconds for which a proof that is under way is awaited before things are put back."""
 
+LOGIN = 3.0
+"""Seconds for which hosts whose connection was lost are awaited before the others are put back."""
+
 
 def carry_out(run: Run, *, stop_started: bool) -> None:
     """Put everything back; what could not be is in `run.findings.left`, a bug in one part of it included.
@@ -40,6 +43,7 @@ def carry_out(run: Run, *, stop_started: bool) -> None:
     run.moments.restore_began = time.monotonic()
     if run.guards is not None:
         run.guards.quiet(False)
+    _reconnect(run)
     _await_proofs(run)
     disturbed = bool(run.outstanding.of(*ON_ZONES, "gateway.restore"))
     if disturbed:
@@ -102,6 +106,16 @@ def _attempt(run: Run, step: RestoreStep) -> None:
 
 def _said(error: Exception) -> str:
     return str(error) if isinstance(error, DrillctlError) else f"a bug in drillctl, {type(error).__name__}: {error}"
+
+
+def _reconnect(run: Run) -> None:
+    """Log in again where the connection was lost: an sshd that was restarted must not leave a host as it is."""
+    if run.fleet is None:
+        return
+    fleet = run.fleet
+    gone = [n for n, t in fleet.transports.items() if n not in run.away and (n in fleet.lost or not t.connected)]
+    for host, back in fleet.reconnect(gone, LOGIN).items():
+        run.watcher.note(f"{host}: {'logged in again' if back else 'cannot be reached; its guard undoes by itself'}")
 
 
 def _await_proofs(run: Run) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from drillctl.errors import DrillctlError, HostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from drillctl.hosts.ssh import SshTransport
     from drillctl.hosts.transport import Transport
@@ -40,6 +43,28 @@ class Fleet:
         """Give a host up that does not answer any more: what waits for it, in whatever thread, fails at once."""
         self.lost.add(host)
         self.transports[host].close()
+
+    def reconnect(self, hosts: Collection[str], within: float) -> dict[str, bool]:
+        """Log in again, at once, to hosts whose connection was lost; tell for each whether that was done in time.
+
+        A login that takes longer goes on, and the host can be used from when it succeeds.
+        """
+        back: dict[str, bool] = dict.fromkeys(hosts, False)
+
+        def attempt(host: str) -> None:
+            # Why it cannot be reached is said by whatever needs it next.
+            with contextlib.suppress(DrillctlError):
+                self.transports[host].reconnect()
+                self.lost.discard(host)
+                back[host] = True
+
+        threads = [threading.Thread(target=attempt, args=(host,), name=f"login {host}", daemon=True) for host in hosts]
+        deadline = time.monotonic() + within
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return dict(back)
 
     def close(self) -> None:
         """Close every connection."""

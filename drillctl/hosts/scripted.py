@@ -102,6 +102,15 @@ class ScriptedTransport(Transport):
     def alive(self, timeout: float = 5.0) -> bool:  # noqa: ARG002 - no time passes here
         return self.fail is None and not self.closed
 
+    @property
+    def connected(self) -> bool:
+        return not self.closed
+
+    def reconnect(self) -> None:
+        if self.fail is not None:
+            raise self.fail
+        self.closed = False
+
     def open_tcp(self, address: str, port: int, timeout: float) -> socket.socket:
         if self.fail is not None:
             raise self.fail

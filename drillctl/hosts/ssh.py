@@ -126,6 +126,11 @@ class SshTransport(Transport):
         except HostError:
             return False
 
+    @property
+    def connected(self) -> bool:
+        connection = self._link.client.get_transport()
+        return connection is not None and connection.is_active()
+
     def rest(self, seconds: float) -> None:
         """Let the connection look at itself only so often while nothing is said over it.
 
@@ -156,8 +161,7 @@ class SshTransport(Transport):
         """
         if ended[0] < 0:
             time.sleep(0.1)
-            connection = self._link.client.get_transport()
-            if connection is None or not connection.is_active():
+            if not self.connected:
                 raise paramiko.SSHException("the host closed it")
         return ended
 

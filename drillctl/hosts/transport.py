@@ -92,6 +92,11 @@ class Transport(ABC):
         if not self.alive():
             raise Unreachable("it does not answer", host=self.host)
 
+    @property
+    def connected(self) -> bool:
+        """Tell whether there is a connection, for all that is known without a question to the host."""
+        return True
+
     @abstractmethod
     def close(self) -> None:
         """Close the connection. Closing twice is fine."""

@@ -11,6 +11,7 @@ from drillctl import recover, restore
 from drillctl.errors import Aborted, GatewayError, Unreachable, UsageError
 from drillctl.faults import KINDS
 from drillctl.gateway.scripted import ScriptedGateway
+from drillctl.hosts.scripted import ScriptedTransport
 from drillctl.interrupt import Interrupt
 from drillctl.journal import Journal
 from drillctl.steps import arm, fault
@@ -116,6 +117,32 @@ def test_what_is_being_restored_goes_on_when_a_guard_is_lost(connected: Run) -> 
     connected.lost("gateway", "no answer", False)
     assert fleet.lost == set()
     connected.interrupt.check()
+
+
+def test_a_restore_logs_in_again_where_the_connection_was_lost(
+    connected: Run, machines: dict[str, Machine], gateway: ScriptedGateway
+) -> None:
+    """As after an sshd that was restarted: what is left to do there must not be left to the guard."""
+    run = drilled(connected)
+    fleet, _ = run.live()
+    run.lost("a-1", "no answer", False)
+    assert fleet.lost == {"a-1"}
+    restore.carry_out(run, stop_started=False)
+    assert (fleet.lost, run.findings.left) == (set(), [])
+    assert machines["a-1"].running
+    assert gateway.read().configured_zone == "zone-a"
+
+
+def test_a_host_that_stays_away_is_given_up_after_one_attempt(connected: Run) -> None:
+    run = drilled(connected)
+    fleet, _ = run.live()
+    transport = fleet["a-1"]
+    assert isinstance(transport, ScriptedTransport)
+    transport.fail = Unreachable("no route", host="a-1")
+    run.lost("a-1", "no answer", False)
+    restore.carry_out(run, stop_started=False)
+    assert fleet.lost == {"a-1"}
+    assert any("no route" in left for left in run.findings.left)
 
 
 def test_everything_is_put_back_and_nothing_is_outstanding(

@@ -107,6 +107,11 @@ class Sshd:
     def connect(self, **changed: Any) -> SshTransport:
         return ssh.connect("host-1", "127.0.0.1", self.options(**changed))
 
+    @property
+    def pid(self) -> int:
+        """Return the process that accepts logins."""
+        return self._server.pid
+
     def sessions(self) -> list[process.Process]:
         """Return every process of this sshd's logins."""
         listener = process.Process.of(self._server.pid)

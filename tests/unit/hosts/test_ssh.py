@@ -411,6 +411,41 @@ def test_a_host_that_was_given_up_keeps_nobody_waiting(make_sshd: Callable[..., 
         session.send(signal.SIGCONT)
 
 
+def test_a_host_whose_connection_was_lost_is_logged_in_to_again(sshd: Sshd, estate: Inventory) -> None:
+    transport = sshd.connect()
+    assert transport.connected
+    fleet = Fleet(estate, {"host-1": transport})
+    fleet.hang_up("host-1")
+    assert not transport.connected
+    assert fleet.reconnect(["host-1"], 10) == {"host-1": True}
+    assert fleet.lost == set()
+    assert transport.run(["echo", "here"]).text == "here"
+    transport.close()
+
+
+def test_a_host_that_is_frozen_is_not_waited_for_longer_than_wanted(
+    make_sshd: Callable[..., Sshd], estate: Inventory
+) -> None:
+    sshd = make_sshd()
+    transport = sshd.connect()
+    fleet = Fleet(estate, {"host-1": transport})
+    fleet.hang_up("host-1")
+    os.kill(sshd.pid, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        assert fleet.reconnect(["host-1"], 1.0) == {"host-1": False}
+        assert time.monotonic() - begun < 2
+        assert fleet.lost == {"host-1"}
+    finally:
+        os.kill(sshd.pid, signal.SIGCONT)
+    # The login goes on, and the host can be used from when it succeeds.
+    deadline = time.monotonic() + 15
+    while fleet.lost and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert transport.run(["echo", "here"]).text == "here"
+    transport.close()
+
+
 # ---- files
 
 
