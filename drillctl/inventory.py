@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, StringConstraints, model_validator
 
 from drillctl import yamlfile
 from drillctl.contradictions import contradictions
@@ -277,6 +277,20 @@ class Inventory(Part):
     approver: Person | None = None
     participants: tuple[Person, ...] = ()
     notify: tuple[NotifyChannel, ...] = ()
+    _turned: bool = PrivateAttr(default=False)
+
+    def turned(self) -> Self:
+        """Return it with both roles exchanged, for one run. What belongs to a place stays there (`home`)."""
+        first, second = self.zones
+        roles = ((first, second.role), (second, first.role))
+        other = self.model_copy(update={"zones": tuple(z.model_copy(update={"role": role}) for z, role in roles)})
+        other._turned = not self._turned
+        return other
+
+    def home(self, role: Role) -> Zone:
+        """Return the zone that has a role in the inventory's file, whichever it has in this run."""
+        other: dict[Role, Role] = {"primary": "standby", "standby": "primary"}
+        return self.zone(other[role] if self._turned else role)
 
     def zone(self, role: Role) -> Zone:
         """Return the zone of a role."""
@@ -320,7 +334,7 @@ class Inventory(Part):
         own: dict[str, str] = {}
         if zone is not None:
             own = {
-                "SERVICE_NAME": "main" if zone.role == "primary" else "backup",
+                "SERVICE_NAME": "main" if zone == self.home("primary") else "backup",
                 "ZONE": zone.name,
                 "NODE_NAME": host.name,
                 "PORT": str(self.port(host)),

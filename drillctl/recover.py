@@ -13,6 +13,7 @@ from drillctl.journal import Journal
 from drillctl.playbook import Playbook
 from drillctl.run import Run
 from drillctl.steps import connect
+from drillctl.switchover import towards
 
 if TYPE_CHECKING:
     from drillctl.interrupt import Interrupt
@@ -38,6 +39,8 @@ def carry_out(run_id: str, inventory: Inventory, interrupt: Interrupt, watcher: 
     Raises UsageError without such a run, and HostError when a host cannot be reached; nothing was changed then.
     """
     header = _header(run_id)
+    # A switch to the primary had the roles exchanged; the way back is then the other way round.
+    inventory = towards(inventory, header.get("standby", inventory.zone("standby").name))
     folder = journals.runs_folder() / run_id
     playbook = _playbook(folder, header)
     outstanding = journals.outstanding(folder / "journal.jsonl")

@@ -158,6 +158,9 @@ def _check_primary(run: Run, primary: Zone) -> None:
     if broken := {undo.host for undo in run.outstanding.of(*ON_ZONES) if undo.host in own}:
         why = f"{', '.join(sorted(broken))} is not healed"
     for host in primary.hosts:
+        if host.name not in run.services:  # it was out of reach from the beginning, and given up
+            why = f"{host.name} was out of reach"
+            continue
         try:
             start.wait_ready(run, host, 5.0)
         except HostError as error:

@@ -36,9 +36,7 @@ def towards(inventory: Inventory, zone: str) -> Inventory:
         )
     if target.role == "standby":
         return inventory
-    other = {"primary": "standby", "standby": "primary"}
-    zones = tuple(z.model_copy(update={"role": other[z.role]}) for z in inventory.zones)
-    return inventory.model_copy(update={"zones": zones})
+    return inventory.turned()
 
 
 def playbook_to(zone: str, images: Path, *, force: bool, rate: float) -> Playbook:

@@ -37,12 +37,14 @@ def notify(inventory: InventoryOption = None, lab: LabOption = False) -> None:
     for channel in channels:
         sender.send_to(channel.name, Message(channel.topics[0], "success", title, "Whoever reads this will be told."))
     sender.close(60)
+    everybody = True
     for channel in channels:
-        told = sender.tallies[channel.name].sent == 1
+        told = sender.tallies[channel.name].sent == len(channel.urls)
+        everybody = everybody and told
         out().print(
             f"{channel.name}: {'told' if told else 'NOT told'}, {_wants(channel)}", soft_wrap=True, markup=False
         )
-    if any(tally.sent == 0 for tally in sender.tallies.values()):
+    if not everybody:
         raise typer.Exit(1)
 
 

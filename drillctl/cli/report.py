@@ -154,7 +154,9 @@ def _say(found: Finding, file: Path, identity: str | None) -> int:
         line(f"CHANGED: {file} is not what was packed, or no bundle at all. Do not rely on it.")
         return 1
     line(f"✓ {found.members} members, {found.size} bytes: every one is what the manifest says")
-    line(f"✓ run {found.run_id}, verdict {found.verdict}; the journal's chain is whole")
+    line(f"✓ run {found.run_id}, verdict {found.verdict or 'not read'}")
+    if found.chained:
+        line("✓ the journal's chain is whole")
     for note in found.notes:
         line(f"? {note}")
     if found.vouched:

@@ -173,6 +173,7 @@ def drill(
         inventory=estate.name,
         playbook=book.name,
         environment=estate.environment,
+        standby=estate.zone("standby").name,
     )
     snapshot.keep_playbook(folder, book)
     last_words = f"`drillctl recover {run_id}` puts everything back."

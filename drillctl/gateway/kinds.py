@@ -63,7 +63,7 @@ def words(inventory: Inventory, zone: str) -> Words:
             names=f"backend {options.backend}",
         )
     if isinstance(options, NginxFlag):
-        standby = zone == inventory.zone("standby").name
+        standby = zone == inventory.home("standby").name
         return Words(
             read=f"{read}, and look for {options.flag_file}",
             stage=f"write the flag beside {options.flag_file}, and test the config: {shlex.join(options.test)}",

@@ -69,7 +69,7 @@ class FlagGateway(ChoosingGateway["_FlagHost"]):
         zones = [z.name for z in self._inventory.zones]
         if zone not in zones:
             raise GatewayError(f"there is no zone `{zone}`; there are: {', '.join(zones)}")
-        raised = zone == self._inventory.zone("standby").name
+        raised = zone == self._inventory.home("standby").name
 
         def stage(host: _FlagHost) -> StagedHost:
             config = host.read()
@@ -89,14 +89,14 @@ class FlagGateway(ChoosingGateway["_FlagHost"]):
         return access_log.total(tuple(parts.values()))
 
     def zone_of(self, config: HostConfig) -> str:
-        return self._inventory.zone("primary" if flags.from_words(config.choice) is None else "standby").name
+        return self._inventory.home("primary" if flags.from_words(config.choice) is None else "standby").name
 
     def _missing(self, config: HostConfig) -> str | None:
         """Return what the config lacks to send clients to either zone by the flag, or None."""
         options = self._options
         upstreams: dict[Role, str] = {"primary": options.upstream, "standby": options.standby_upstream}
         for role, upstream in upstreams.items():
-            zone = self._inventory.zone(role)
+            zone = self._inventory.home(role)
             try:
                 servers = read_upstream(config.content, upstream)
             except GatewayError as error:

@@ -11,7 +11,7 @@ from drillctl.guard.lease import Order
 
 if TYPE_CHECKING:
     from drillctl.gateway.gateway import GatewayConfig, Staged
-    from drillctl.inventory import Haproxy, Host, Inventory, NginxFlag, Role
+    from drillctl.inventory import Haproxy, Host, Inventory, NginxFlag, Role, Zone
 
 ID = "gateway.restore"
 """The id of every order that gives clients back to the zone that served them; its kind says how."""
@@ -24,11 +24,17 @@ def flag(inventory: Inventory, options: NginxFlag, original: GatewayConfig, stag
     for config in original.hosts:
         was = flags.from_words(config.choice)
         role: Role = "primary" if was is None else "standby"
+        urls = health_urls(inventory, inventory.home(role))
         rights = ("-", "-", "-") if was is None else (was.sha256, f"{was.mode:o}", was.owner)
         orders[config.host] = Order(
             ID,
             "gateway.flag",
-            (options.flag_file, *rights, ours.get(config.host, rights[0]), *health_urls(inventory, role)),
+            (
+                options.flag_file,
+                *rights,
+                ours.get(config.host, rights[0]),
+                *urls,
+            ),
             b"" if was is None else was.content,
         )
     return orders
@@ -52,17 +58,17 @@ def haproxy(inventory: Inventory, options: Haproxy, original: GatewayConfig, sta
                 commands(options.backend, from_words(was)),
                 options.state_file,
                 *(word or "-" for word in file.words[1:]),
-                *health_urls(inventory, "primary"),
+                *health_urls(inventory, inventory.zone("primary")),
             ),
             file.content,
         )
     return orders
 
 
-def health_urls(inventory: Inventory, role: Role) -> tuple[str, ...]:
+def health_urls(inventory: Inventory, zone: Zone) -> tuple[str, ...]:
     """Return the health URLs of a zone's servers, as the gateway reaches them."""
     path = inventory.service.paths.health
-    return tuple(f"http://{with_port(inventory, host)}{path}" for host in inventory.zone(role).hosts)
+    return tuple(f"http://{with_port(inventory, host)}{path}" for host in zone.hosts)
 
 
 def with_port(inventory: Inventory, host: Host) -> str:

@@ -79,7 +79,7 @@ def restore(inventory: Inventory, original: GatewayConfig, staged: Staged | None
         return {}  # nothing is switched
     if isinstance(options, Haproxy):
         return gateway_orders.haproxy(inventory, options, original, staged)
-    urls = gateway_orders.health_urls(inventory, "primary")
+    urls = gateway_orders.health_urls(inventory, inventory.zone("primary"))
     candidates = {host.host: host.sha256 for host in staged.hosts} if staged else {}
     return {
         config.host: Order(

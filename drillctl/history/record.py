@@ -106,7 +106,7 @@ def _record_of(report: Mapping[str, Any], controller: str | None) -> RunRecord:
         started_at=moment(report["started_at"]),
         finished_at=moment(report["finished_at"]),
         changed=restore.get("verdict") != "nothing to restore",
-        comparable=_comparable(str(report["verdict"]), objectives),
+        comparable=_comparable(report, objectives),
         reason=report.get("reason"),
         drillctl_version=report.get("drillctl_version"),
         controller=controller,
@@ -143,17 +143,20 @@ def moment(said: str) -> datetime:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
-def _comparable(verdict: str, objectives: Mapping[str, Mapping[str, Any]]) -> bool:
+def _comparable(report: Mapping[str, Any], objectives: Mapping[str, Mapping[str, Any]]) -> bool:
     """Tell whether later runs may be compared with this one.
 
-    A run that only lacked a history to be compared with counts too: otherwise no history would ever come about.
+    A run that only lacked a history to be compared with counts too: otherwise no history would ever come about. One
+    that something else cut short does not, whatever its objectives say.
     """
-    if verdict == "passed":
+    if report["verdict"] == "passed":
         return True
-    if verdict != "inconclusive":
+    if report["verdict"] != "inconclusive" or report.get("reason") is not None:
         return False
-    others = [one["met"] for name, one in objectives.items() if not name.startswith(REGRESSION)]
-    return bool(others) and all(others) and len(others) < len(objectives)
+    met = {name: one["met"] for name, one in objectives.items()}
+    others = [value for name, value in met.items() if not name.startswith(REGRESSION)]
+    unknown = any(value is None for name, value in met.items() if name.startswith(REGRESSION))
+    return bool(others) and all(others) and unknown
 
 
 def _number(value: object) -> float | None:

@@ -209,7 +209,7 @@ class History:
         ended = func.coalesce(RunRow.finished_at, RunRow.started_at, type_=RunRow.started_at.type)
         query = (
             select(RunRow.started_at, RunRow.run_id, RunRow.finished_at)
-            .where(RunRow.inventory == inventory, RunRow.changed)
+            .where(RunRow.inventory == inventory, RunRow.changed, RunRow.verdict != "not-started")
             .order_by(ended.desc(), RunRow.run_id.desc())
             .limit(1)
         )

@@ -57,7 +57,11 @@ def secrets_of(inventory: Inventory, channels: Iterable[Channel]) -> tuple[str, 
     found |= {value for one in environments for name, value in one.items() if _SECRET_NAME.search(name)}
     if inventory.history.url is not None:
         found.add(inventory.history.url.get_secret_value())
-    return tuple(sorted((text for text in found if len(text) >= _SHORTEST), key=len, reverse=True))
+    # A path such as /zone/ is no secret, and *** in place of a host's name would hide what an alarm is about.
+    said = ["drillctl", inventory.name, inventory.environment]
+    said += [zone.name for zone in inventory.zones] + [host.name for host in inventory.hosts]
+    secret = {text for text in found if len(text) >= _SHORTEST and not any(text in name for name in said)}
+    return tuple(sorted(secret, key=len, reverse=True))
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
@@ -73,9 +77,17 @@ def _channel(plan: NotifyChannel) -> Channel:
     where = str(plan.file) if plan.file is not None else f"the variable {plan.environment}"
     if not urls:
         raise _refused(plan, f"{where} holds no URL", "put one there, as Apprise has them; a line each for several")
-    if any("://" not in url for url in urls):
+    if not all(map(_is_url, urls)):
         raise _refused(plan, f"{where} holds something that is no URL", "each line is a URL, as Apprise has them")
     return Channel(plan.name, plan.on, urls)
+
+
+def _is_url(text: str) -> bool:
+    """Tell whether a text has the form of a URL; one such as `mail://a:b[c@host` cannot even be taken apart."""
+    try:
+        return bool(urlsplit(text).scheme) and "://" in text
+    except ValueError:
+        return False
 
 
 def _from_file(plan: NotifyChannel) -> str:

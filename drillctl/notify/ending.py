@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from drillctl.notify.sender import Patience
     from drillctl.report.model import Report
 
-LONGEST = 30.0
-"""Seconds that the end of a drill waits for services that do not answer."""
+LONGEST = 40.0
+"""Seconds that the end of a drill waits for services that do not answer: three attempts and the pauses between them."""
 
 
 def tell_of_drill(
@@ -27,9 +27,13 @@ def tell_of_drill(
         return
     try:
         sender = Sender.of(inventory, note, patience)
+        sender.send(of_report(inventory, report))
+        late = sender.close(LONGEST)
     except DrillctlError as error:
         note(str(error))
-        return
-    sender.send(of_report(inventory, report))
-    if not sender.close(LONGEST):
-        note(f"not everybody could be told of the drill within {LONGEST:g} s")
+    except Exception as error:  # noqa: BLE001 - the drill's verdict must not fall to those who are told of it
+        # Not its words: they may hold a part of a URL.
+        note(f"nobody was told of the drill: a bug in drillctl, {type(error).__name__}")
+    else:
+        if late:
+            note(f"not told of the drill within {LONGEST:g} s: {', '.join(late)}")

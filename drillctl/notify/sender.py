@@ -1,7 +1,8 @@
 """Sending messages in the background: whoever has something to say never waits, and no service can break a drill.
 
-Every channel has a thread, a bounded queue and a bounded number of attempts. Apprise bounds connecting and each wait
-for bytes, but not a whole exchange, so that an attempt is also given up by the clock.
+Every URL of a channel has a thread, a bounded queue and a bounded number of attempts, so that one that fails is tried
+again without the others being told twice. Apprise bounds connecting and each wait for bytes, but not a whole exchange,
+so that an attempt is also given up by the clock.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from drillctl.notify.message import Message
 
 MOST_WAITING = 100
-"""Messages that wait for one channel; of more, the oldest are dropped."""
+"""Messages that wait for one URL; of more, the oldest are dropped."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,17 @@ class Patience:
 
 @dataclass
 class Tally:
-    """What became of the messages of a channel."""
+    """What became of the messages of a channel, each counted once for every URL."""
 
     sent: int = 0
     failed: int = 0
     dropped: int = 0
+
+    def add(self, other: Tally) -> None:
+        """Count another one in."""
+        self.sent += other.sent
+        self.failed += other.failed
+        self.dropped += other.dropped
 
 
 class Sender:
@@ -62,7 +69,11 @@ class Sender:
         patience: Patience | None = None,
     ) -> None:
         self._secrets = secrets
-        self._lines = [_Line(channel, note, patience or Patience()) for channel in channels]
+        self._lines = [
+            _Line(replace(channel, urls=(url,)), note, patience or Patience())
+            for channel in channels
+            for url in channel.urls
+        ]
 
     @classmethod
     def of(cls, inventory: Inventory, note: Callable[[str], None], patience: Patience | None = None) -> Self:
@@ -95,18 +106,22 @@ class Sender:
     @property
     def tallies(self) -> dict[str, Tally]:
         """Return what became of the messages so far, by channel."""
-        return {line.channel.name: line.tally for line in self._lines}
+        found: dict[str, Tally] = {}
+        for line in self._lines:
+            found.setdefault(line.channel.name, Tally()).add(line.tally)
+        return found
 
-    def close(self, timeout: float = 15.0) -> bool:
-        """Wait for what is to be sent, at most so many seconds; tell whether nothing is left."""
+    def close(self, timeout: float = 15.0) -> tuple[str, ...]:
+        """Wait for what is to be sent, at most so many seconds; return the channels of which something is left."""
         deadline = time.monotonic() + timeout
         for line in self._lines:
             line.finish()
-        return all(line.join(deadline - time.monotonic()) for line in self._lines)
+        left = [line.channel.name for line in self._lines if not line.join(deadline - time.monotonic())]
+        return tuple(dict.fromkeys(left))
 
 
 class _Line:
-    """One channel with its queue and its thread."""
+    """One URL of a channel with its queue and its thread."""
 
     def __init__(self, channel: Channel, note: Callable[[str], None], patience: Patience) -> None:
         self.channel = channel
@@ -183,8 +198,7 @@ def _prepare(channel: Channel) -> Apprise | str:
     logging.getLogger("apprise").setLevel(logging.CRITICAL)
     asset = apprise.AppriseAsset(app_id="drillctl", plugin_paths=[], storage_mode=apprise.PersistentStoreMode.MEMORY)
     one = apprise.Apprise(asset=asset)
-    known = [one.add(url) for url in channel.urls]
-    return one if all(known) else "a URL of it is none that Apprise knows"
+    return one if one.add(channel.urls[0]) else "a URL of it is none that Apprise knows"
 
 
 def _notify(one: Apprise, message: Message) -> str | None:

@@ -51,6 +51,8 @@ def _zone_host(inventory: Inventory, look: ZoneLook, baseline: Baseline) -> Iter
         yield Finding("model-loaded", name, f"the loaded model is {_short(about.sha256_loaded)}, {_pinned(pinned)}")
     if about.sha256_disk not in {None, pinned}:
         yield Finding("model-disk", name, f"the model on disk is {_short(about.sha256_disk)}, {_pinned(pinned)}")
+    if look.unchecked is not None:
+        yield Finding("model-disk", name, f"the model on disk cannot be checked: {look.unchecked}")
     known = baseline.fingerprints.get(name)
     if look.fingerprint is not None and known is not None and look.fingerprint != known:
         yield Finding("fingerprint", name, f"its environment is {_short(look.fingerprint)}, it was {_short(known)}")

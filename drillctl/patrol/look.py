@@ -24,10 +24,14 @@ class Trouble:
 
 @dataclass(frozen=True)
 class ZoneLook:
-    """One zone host: what its server says, how long the answer took (seconds), and the model as it lies on disk."""
+    """One zone host: what its server says, how long the answer took (seconds), and the model as it lies on disk.
+
+    `unchecked` says why the model on disk cannot be looked at, although the host can be.
+    """
 
     survey: HostSurvey
     trouble: Trouble | None = None
+    unchecked: str | None = None
     latency: float | None = None
     fingerprint: str | None = None
 

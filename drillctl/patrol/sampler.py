@@ -77,7 +77,7 @@ class Sampler:
         if transport is None:
             return ZoneLook(about, troubles.get(host.name) or Trouble("not connected yet"))
         trouble: Trouble | None = None
-        problems: list[str] = []
+        unchecked: str | None = None
         try:
             about = replace(about, sha256_disk=self.hashes.of(transport, path, wait=self._wait))
         except Unreachable as error:
@@ -86,17 +86,17 @@ class Sampler:
             if not any(gateway.name in fleet.transports for gateway in self.inventory.gateway.hosts):
                 return ZoneLook(about, trouble)
         except HostError as error:
-            problems.append(error.message)
-        look = self._server(fleet, host, about, problems)
-        return replace(look, trouble=trouble)
+            unchecked = error.message
+        return replace(self._server(fleet, host, about), trouble=trouble, unchecked=unchecked)
 
-    def _server(self, fleet: Fleet, host: Host, about: HostSurvey, problems: list[str]) -> ZoneLook:
+    def _server(self, fleet: Fleet, host: Host, about: HostSurvey) -> ZoneLook:
         """Ask a host's server the way the gateway would. When that fails, ask it from its own host.
 
         So a server that is down is told from one that only the gateway cannot reach, and neither from a gateway whose
         SSH connection is lost.
         """
         gateway = next((g.name for g in self.inventory.gateway.hosts if g.name in fleet.transports), None)
+        problems: list[str] = []
         try:
             look = self._asked(fleet, host, about)
         except HostError as error:

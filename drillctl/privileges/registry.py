@@ -215,7 +215,7 @@ def _undos(inventory: Inventory, host: Host) -> list[Variant]:
         found.append((exactly("gateway.discard"), _staging(inventory)))
         # Of either zone: `drillctl switch` may lead to the primary, and then the other one is the way back.
         for zone in inventory.zones:
-            urls = tuple(map(exactly, health_urls(inventory, zone.role)))
+            urls = tuple(map(exactly, health_urls(inventory, zone)))
             kept = (exactly("gateway.restore"), exactly(gateway.config), SHA256, MODE, OWNER, SHA256, reload)
             found.append((*kept, *urls))
     return [*found, *faults.undos(inventory, host)] if found else []

@@ -92,7 +92,8 @@ class Finding:
     """What a check of a bundle found: `problems` is empty when every part is what it was when it was packed.
 
     `signed` tells whether it carries a signature, `vouched` whether the identity that was asked for made it; `words`
-    are what ssh-keygen said, and `notes` what a reader should know.
+    are what ssh-keygen said, and `notes` what a reader should know. `chained`: the journal is a chain of hashes, whole
+    unless a problem says otherwise.
     """
 
     run_id: str | None = None
@@ -101,6 +102,7 @@ class Finding:
     size: int = 0
     signed: bool = False
     vouched: bool = False
+    chained: bool = False
     words: str = ""
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -160,32 +162,36 @@ def _against(manifest: bytes, members: dict[str, bytes]) -> list[str]:
 
 def _contradictions(found: Finding, members: dict[str, bytes]) -> list[str]:
     """Check that report and journal are of this run, agree with each other, and that the journal's chain is whole."""
-    problems: list[str] = []
     lacking = [f"{name} is missing" for name in ("report.json", "journal.jsonl") if name not in members]
     if lacking:
         return lacking
+    journal = members["journal.jsonl"]
+    problems = _broken_chain(found, journal)
     try:
         report = Report.model_validate_json(members["report.json"])
     except ValidationError:
         found.notes.append("this drillctl cannot read report.json, and did not compare it with the journal")
-        return []
+        return problems
     found.verdict = report.verdict
     if report.run_id != found.run_id:
         problems.append(f"report.json is of {report.run_id}, not of {found.run_id}")
-    journal = members["journal.jsonl"]
-    broken = journals.broken_links(journal)
-    if broken is None:
-        found.notes.append("the journal is no hash chain: an older drillctl wrote it")
-    elif broken:
-        lines = ", ".join(map(str, broken[:5]))
-        problems.append(f"the journal's chain is broken at line {lines}: a record was changed, removed or put in")
     records = [record for record in journals.parse(journal) if isinstance(record, dict)]
     if not records or records[0].get("run_id") != report.run_id:
         problems.append("the journal is not that of the report's run")
-    verdicts = [record["verdict"] for record in records if record.get("event") == "verdict"]
+    verdicts = [record.get("verdict") for record in records if record.get("event") == "verdict"]
     if verdicts and verdicts[-1] != report.verdict:
         problems.append(f"the journal says {verdicts[-1]}, the report {report.verdict}")
     return problems
+
+
+def _broken_chain(found: Finding, journal: bytes) -> list[str]:
+    broken = journals.broken_links(journal)
+    found.chained = broken is not None
+    if broken is None:
+        found.notes.append("the journal is no hash chain: an older drillctl wrote it")
+        return []
+    lines = ", ".join(map(str, broken[:5]))
+    return [f"the journal's chain is broken at line {lines}: a record was changed, removed or put in"] if broken else []
 
 
 def _signature(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from drillctl.report.context import MachineRecord
     from drillctl.report.model import Report, StepResult
-    from drillctl.report.stored import GoldenAnswer, StoredRun
+    from drillctl.report.stored import GoldenAnswer, StoredRun, Whose
 
 _TONES = {"passed": "good", "failed": "bad", "restore-incomplete": "bad"}
 _SYMBOLS = {"good": "✓", "bad": "✗", "doubt": "?"}
@@ -132,7 +132,7 @@ def _seconds(value: float) -> str:
 
 def _figures(report: Report) -> list[Figure]:
     recovery, traffic, equality, restore = report.recovery, report.traffic, report.equality, report.restore
-    within = f"objective ≤ {recovery.rto_seconds:g} s"
+    within = "no objective" if recovery.rto_seconds is None else f"objective ≤ {recovery.rto_seconds:g} s"
     if recovery.outage_seconds is None:
         first = Figure("Recovery time", "not measured", "", within)
         if recovery.said.startswith("not recovered"):
@@ -207,27 +207,35 @@ def _golden(stored: StoredRun, row: GoldenAnswer) -> dict[str, object]:
     content = stored.thumbnails.get(row.thumbnail or "")
     same = None
     if row.primary is not None and row.standby is not None:
-        same = "identical" if _digest(row.primary) == _digest(row.standby) else "within tolerance"
+        same = "identical" if _same(row, "standby") else "within tolerance"
     return {
         "image": row.image,
         "sha256": (row.sha256 or "")[:8],
         "picture": f"data:image/webp;base64,{base64.b64encode(content).decode()}" if content else None,
-        "primary": _answer(row.primary),
-        "standby": _answer(row.standby),
+        "primary": _answer(row.primary, _digest(row, "primary")),
+        "standby": _answer(row.standby, _digest(row, "standby")),
         "difference": row.difference,
         "same": same,
     }
 
 
-def _digest(text: str) -> str | None:
-    return digest(text.encode())
+def _digest(row: GoldenAnswer, whose: Whose) -> str | None:
+    """Return the hash of a whole answer; None where there is none, or it was cut before hashes were kept."""
+    text: str | None = getattr(row, whose)
+    return row.digests.get(whose) or (digest(text.encode()) if text is not None else None)
 
 
-def _answer(text: str | None) -> ShownAnswer | None:
+def _same(row: GoldenAnswer, whose: Whose) -> bool:
+    """Tell whether an answer is known to be the one that the primary gave before the fault."""
+    first = _digest(row, "primary")
+    return first is not None and first == _digest(row, whose)
+
+
+def _answer(text: str | None, sha256: str | None) -> ShownAnswer | None:
     if text is None:
         return None
     found = _predictions(text)
-    short = (_digest(text) or "")[:8]
+    short = (sha256 or "")[:8]
     if not found:
         return ShownAnswer(None, [], text if len(text) <= 200 else text[:200] + "…", short)
     return ShownAnswer(found[0], found[1:_SHOWN_PREDICTIONS], "", short)
@@ -289,7 +297,7 @@ def _proofs(stored: StoredRun) -> list[Proof]:
         found.append(Proof(tone, f"{restore.failed_requests} requests failed while everything was put back"))
     again = [row for row in stored.golden if row.primary is not None and row.restored is not None]
     if again:
-        same_again = sum(_digest(row.primary or "") == _digest(row.restored or "") for row in again)
+        same_again = sum(_same(row, "restored") for row in again)
         tone = "good" if same_again == len(again) else "bad"
         found.append(Proof(tone, f"the primary serves again and answers {same_again} of {len(again)} as before"))
     if not restore.left:
@@ -323,7 +331,7 @@ def _facts(machine: MachineRecord) -> list[tuple[str, str]]:
 
 
 def _scope(report: Report) -> list[tuple[str, str]]:
-    scope = report.context.scope
+    scope, rto = report.context.scope, report.recovery.rto_seconds
     named = [
         ("estate", f"{report.inventory} ({report.environment})"),
         ("playbook", report.playbook),
@@ -333,6 +341,6 @@ def _scope(report: Report) -> list[tuple[str, str]]:
         ("traffic", f"{scope.rate:g} requests/s of {scope.images} images" if scope.rate else ""),
         ("a request fails", f"after {scope.timeout_seconds:g} s" if scope.timeout_seconds else ""),
         ("is slow", f"after {scope.slow_seconds:g} s" if scope.slow_seconds else ""),
-        ("objective", f"recovery within {report.recovery.rto_seconds:g} s"),
+        ("objective", f"recovery within {rto:g} s" if rto is not None else ""),
     ]
     return [(name, value) for name, value in named if value]

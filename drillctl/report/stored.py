@@ -16,8 +16,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
+from drillctl.compare import equality
 from drillctl.errors import UsageError
 from drillctl.report.document import Document
 from drillctl.report.model import SCHEMA_VERSION, Report
@@ -37,6 +38,8 @@ REDACTED = "redacted"
 THUMBNAIL = 96
 """Pixels of a thumbnail's longer side."""
 
+Whose = Literal["primary", "standby", "restored"]
+
 _ENVIRONMENT = "environment"
 _LARGEST_ANSWER = 16 << 10
 
@@ -45,7 +48,8 @@ class GoldenAnswer(Document):
     """One golden image and what it was answered with.
 
     `primary` is the primary's answer from before the fault, `standby` the standby's, `restored` the primary's after
-    everything was put back: the bodies as text; None: it was not asked. `thumbnail` names a file of the folder.
+    everything was put back: the bodies as text, cut at 16 KiB; None: it was not asked. `digests` has the SHA-256 of
+    each whole answer's canonical JSON, or of its bytes where it is none. `thumbnail` names a file of the folder.
     """
 
     image: str
@@ -56,6 +60,7 @@ class GoldenAnswer(Document):
     restored: str | None = None
     difference: str | None = None
     thumbnail: str | None = None
+    digests: dict[Whose, str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,8 +115,12 @@ def keep_golden(run: Run) -> None:
     """Write the golden images' answers and thumbnails to the run's folder. Raises OSError."""
     from drillctl.playbook import images
 
-    answers = run.findings.answers
-    restored = answers.get("primary", {})
+    bodies: dict[Whose, Mapping[str, bytes]] = {
+        "primary": run.findings.baseline,
+        "standby": run.findings.answers.get("standby", {}),
+        # A playbook may also verify the primary in the middle of its steps: that proves nothing of the restore.
+        "restored": run.findings.answers.get("primary", {}) if run.findings.primary_restored is not None else {},
+    }
     compared = run.findings.standby_serving or run.findings.standby_before
     different = {d.image: d.what for d in compared.different} if compared else {}
     paths = {path.name: path for path in images(run.playbook)}
@@ -128,9 +137,10 @@ def keep_golden(run: Run) -> None:
             image=name,
             sha256=hashlib.sha256(content).hexdigest() if content is not None else None,
             size=len(content) if content is not None else None,
-            primary=_text(run.findings.baseline, name),
-            standby=_text(answers.get("standby", {}), name),
-            restored=_text(restored, name),
+            primary=_text(bodies["primary"], name),
+            standby=_text(bodies["standby"], name),
+            restored=_text(bodies["restored"], name),
+            digests={whose: _digest(of[name]) for whose, of in bodies.items() if name in of},
             difference=different.get(name),
             thumbnail=file,
         )
@@ -161,6 +171,10 @@ def _thumbnail(content: bytes) -> bytes | None:
         small.save(stream, "WEBP", quality=75, method=4)
         return stream.getvalue()
     return None
+
+
+def _digest(body: bytes) -> str:
+    return equality.digest(body) or hashlib.sha256(body).hexdigest()
 
 
 def _text(bodies: Mapping[str, bytes], name: str) -> str | None:

@@ -22,8 +22,9 @@ def carry_out(run: Run) -> None:
     with run.step("connect") as done:
         run.fleet, gone = _login(run)
         run.gateway = gateway_of(run.inventory, run.fleet.transports, run.run_id)
-        for host in run.zone_hosts():
-            run.services[host.name] = manager_of(run.inventory, host, run.fleet[host])
+        for host in (host for zone in run.inventory.zones for host in zone.hosts):
+            if host.name in run.fleet.transports:
+                run.services[host.name] = manager_of(run.inventory, host, run.fleet[host])
         guards = Guards(run.inventory, run.fleet, run.run_id, run.playbook.guard.ttl_seconds)
         guards.acquire(again=len(run.outstanding) > 0)
         guards.start_beats(run.lost)

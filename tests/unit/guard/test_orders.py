@@ -97,7 +97,7 @@ def config(host: str) -> HostConfig:
 
 def test_the_restore_asks_every_primary_and_may_replace_only_what_was_staged() -> None:
     original = GatewayConfig((config("g-1"), config("g-2")), "a")
-    staged = Staged("b", (StagedHost("g-1", "", "", "", "", b"", "e" * 64, "", "", ""),))
+    staged = Staged("b", (StagedHost("g-1", "", b"", "e" * 64, "", "", ""),))
     made = orders.restore(SYSTEMD, original, staged)
     assert made["g-1"].kept == b"original"
     assert made["g-1"].arguments == (
@@ -124,7 +124,7 @@ def test_a_flag_goes_when_the_primary_answers_and_one_that_was_there_comes_back_
     estate = of_kind(kind="nginx-flag", config="/c", upstream="u", flag="/run/u.standby")
     was = "flag 640 0:33 416e610a"
     original = GatewayConfig((replace(config("g-1"), choice="flag absent"), replace(config("g-2"), choice=was)), "a")
-    staged = Staged("b", (StagedHost("g-1", "", "", "", "", b"", "e" * 64, "", "", ""),))
+    staged = Staged("b", (StagedHost("g-1", "", b"", "e" * 64, "", "", ""),))
     made = orders.restore(estate, original, staged)
     assert (made["g-1"].id, made["g-1"].kind) == ("gateway.restore", "gateway.flag")
     urls = ("http://10.0.0.1:8080/health", "http://front-a-2:8080/health")
@@ -141,7 +141,7 @@ def test_haproxys_servers_are_set_as_they_were_and_the_state_file_is_kept() -> N
     file = StateFile(b"1\n", "640", "0:0")
     choice = f"a-1=ready b-1=maint at 10.0.0.1:8080 10.0.0.3:8080 | {file.in_words()}"
     original = GatewayConfig((replace(config("g-1"), choice=choice),), "a")
-    staged = Staged("b", (StagedHost("g-1", "", "", "", "", b"a-1=maint b-1=ready", "", "", "", ""),))
+    staged = Staged("b", (StagedHost("g-1", "", b"a-1=maint b-1=ready", "", "", "", ""),))
     (made,) = orders.restore(estate, original, staged).values()
     assert (made.id, made.kind, made.kept) == ("gateway.restore", "gateway.haproxy", b"1\n")
     assert made.arguments == (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,7 +67,7 @@ def test_a_service_that_does_not_take_it_delays_nobody_and_is_given_up(manner: M
         begun = time.monotonic()
         sender.send(ALARM)
         assert time.monotonic() - begun < 0.1, "whoever sends does not wait"
-        assert sender.close(10), "it is given up within a bound"
+        assert sender.close(10) == (), "it is given up within a bound"
         assert receiver.asked == attempts
     assert notes == [f"channel ops (json) was not told: {why}"]
     assert sender.tallies["ops"].failed == 1
@@ -91,12 +92,23 @@ def test_a_service_that_fails_once_is_tried_again() -> None:
     assert sender.tallies["ops"].sent == 1
 
 
+def test_of_several_urls_only_the_one_that_fails_is_tried_again() -> None:
+    notes: list[str] = []
+    with Receiver("takes") as takes, Receiver("fails") as fails:
+        both = replace(channel(takes.port), urls=(*channel(takes.port).urls, *channel(fails.port).urls))
+        with Sender([both], note=notes.append, patience=QUICK) as sender:
+            sender.send(ALARM)
+        assert (len(takes.got), fails.asked) == (1, 3)
+    assert (sender.tallies["ops"].sent, sender.tallies["ops"].failed) == (1, 1)
+    assert len(notes) == 1
+
+
 def test_closing_waits_no_longer_than_told() -> None:
     with Receiver("hangs") as receiver:
         sender = Sender([channel(receiver.port)], patience=Patience(3, 60.0, 1.0))
         sender.send(ALARM)
         begun = time.monotonic()
-        assert not sender.close(0.5)
+        assert sender.close(0.5) == ("ops",)
         assert time.monotonic() - begun < 2
 
 
@@ -162,6 +174,8 @@ def test_urls_come_from_a_variable_or_a_file(
         ("json://s3cret.example\n", 0o644, "everybody may read"),
         ("\n# nothing\n", 0o600, "holds no URL"),
         ("s3cret\n", 0o600, "holds something that is no URL"),
+        ("mailto://user:[s3cret]x@host\n", 0o600, "holds something that is no URL"),
+        ("mailto://user:pa[s3cret@host\n", 0o600, "holds something that is no URL"),
         (b"\xff\xfe", 0o600, "is not UTF-8 text"),
     ],
 )
@@ -205,6 +219,14 @@ def test_no_message_holds_a_part_of_a_url_or_what_a_service_is_given(
     assert "abcdef123456" in secrets_of(estate, [Channel("ops", ("alarm",), ("dingtalk://abcdef123456",))])
     text = "bot:hunter2 at host.example:80, hook-s3cret and hook%2Ds3cret with abcdef; API_TOKEN=s3cret; rto 2"
     assert redacted(text, secrets) == "bot:*** at host.example:80, *** and *** with ***; API_TOKEN=***; rto 2"
+
+
+def test_the_names_of_the_estate_are_no_secrets(inventory_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inventory_file.write_text(inventory_file.read_text() + "notify: [{name: ops, environment: OPS_URL}]\n")
+    monkeypatch.setenv("OPS_URL", "jsons://hook.example/drillctl/zone/s3cret")
+    estate = inventories.load(inventory_file)
+    secrets = secrets_of(estate, channels_of(estate))
+    assert redacted("drillctl, shop: zone-b is down, s3cret", secrets) == "drillctl, shop: zone-b is down, ***"
 
 
 def test_what_is_sent_is_redacted() -> None:

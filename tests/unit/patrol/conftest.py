@@ -63,7 +63,7 @@ def spoil(well: Look) -> Callable[..., Look]:
             return replace(well, **more)
         if place == "gateway":
             return replace(well, gateways=(replace(well.gateways[0], **more),))
-        own = {key: more.pop(key) for key in ("trouble", "fingerprint", "latency") if key in more}
+        own = {key: more.pop(key) for key in ("trouble", "fingerprint", "latency", "unchecked") if key in more}
         zones = tuple(
             replace(zone, survey=replace(zone.survey, **more), **own) if zone.name == place else zone
             for zone in well.zones

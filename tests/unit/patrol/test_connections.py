@@ -107,14 +107,14 @@ class Disk:
         self.signature = "1 2 628000000 1764000000 1764000000"
         self.sha256 = "a" * 64
         self.hashed = 0
-        self.there = True
+        self.there = self.open = True
         self.transport = ScriptedTransport("a-1", self.reply)
 
     def reply(self, ran: Ran) -> Answer:
         if not self.there:
-            return Answer(exit_code=1, stderr=b"stat: cannot stat: No such file or directory\n")
+            return Answer(exit_code=1, stderr=f"{ran.argv[0]}: /srv/model: No such file or directory\n".encode())
         if ran.argv[0] == "stat":
-            return Answer(self.signature.encode() + b"\n")
+            return Answer(self.signature.encode() + b"\n") if self.open else Answer(exit_code=1)
         self.hashed += 1
         return Answer(f"{self.sha256}  /srv/model\n".encode())
 
@@ -147,7 +147,23 @@ def test_an_hour_later_it_is_hashed_again_all_the_same(monkeypatch: pytest.Monke
 
 
 def test_a_missing_file_is_said() -> None:
-    disk = Disk()
+    disk, hashes = Disk(), ModelHashes()
+    assert hashes.of(disk.transport, "/srv/model", wait=True) == "a" * 64
     disk.there = False
-    with pytest.raises(CommandFailed, match="looking at /srv/model ended with exit code 1"):
-        ModelHashes().of(disk.transport, "/srv/model")
+    with pytest.raises(CommandFailed, match=r"hashing /srv/model ended with exit code 1: .*No such file"):
+        hashes.of(disk.transport, "/srv/model", wait=True)
+    disk.there = True
+    assert hashes.of(disk.transport, "/srv/model", wait=True) == "a" * 64, "as soon as it is back"
+
+
+def test_a_file_in_a_folder_that_only_root_may_enter_is_hashed_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    from drillctl.patrol import model_hashes
+
+    clock = Clock()
+    monkeypatch.setattr(model_hashes, "time", clock)
+    disk, hashes = Disk(), ModelHashes()
+    disk.open = False
+    for seconds in (0, 30, 30, 3600):
+        clock.now += seconds
+        assert hashes.of(disk.transport, "/srv/model", wait=True) == "a" * 64
+    assert disk.hashed == 2

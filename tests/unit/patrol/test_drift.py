@@ -47,6 +47,7 @@ def test_nothing_is_found_when_all_is_well(estate: Inventory, well: Look, known:
         ("b-1", {"trouble": Trouble("no answer in time")}, ("unreachable", "b-1")),
         ("a-1", {"info": {"service": "backup", "is_primary": False}}, ("role", "a-1")),
         ("b-1", {"sha256_disk": OTHER}, ("model-disk", "b-1")),
+        ("b-1", {"sha256_disk": None, "unchecked": "No such file or directory"}, ("model-disk", "b-1")),
         ("b-1", {"sha256_loaded": OTHER}, ("model-loaded", "b-1")),
         ("a-1", {"fingerprint": OTHER}, ("fingerprint", "a-1")),
         ("gateway", {"trouble": Trouble("no answer in time"), "holding": None}, ("unreachable", "gateway")),
