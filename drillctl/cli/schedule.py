@@ -91,9 +91,10 @@ def _job(
     estate = inventories.load(path)
     ships = playbook in books.builtin()
     parsed = expression.parse(every)
+    secrets = _secrets(estate)
     if form in CI_FORMS:
         book_path = playbook if ships else _within(file)
-        job = Job(estate.name, book.name, parsed, "drillctl", book_path, _within(path), jitter, missed)
+        job = Job(estate.name, book.name, parsed, "drillctl", book_path, _within(path), jitter, missed, (), secrets)
         return estate, book, job
     home = os.environ.get("DRILLCTL_HOME")
     job = Job(
@@ -106,8 +107,17 @@ def _job(
         jitter=jitter,
         missed=missed,
         environment=(("DRILLCTL_HOME", str(Path(home).absolute())),) if home else (),
+        secrets=secrets,
     )
     return estate, book, job
+
+
+def _secrets(estate: Inventory) -> tuple[str, ...]:
+    """Return the names of the variables that a drill of an estate reads and that hold secrets."""
+    from drillctl.history.address import VARIABLE
+
+    names = [channel.environment for channel in estate.notify if channel.environment]
+    return tuple(dict.fromkeys([*names, *([VARIABLE] if os.environ.get(VARIABLE) else [])]))
 
 
 def _within(path: Path) -> str:

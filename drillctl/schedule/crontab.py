@@ -29,6 +29,8 @@ def render(job: Job) -> tuple[Artefact, ...]:
     command = _command(job)
     begin, end = marks(job)
     line = f"# {job.expression.words}, by the clock of this machine"
+    if job.secrets:
+        line += f"\n# The crontab has to set, above this: {', '.join(job.secrets)}"
     return (Artefact("", f"{begin}\n{line}\n{cron} {command}\n{end}\n"),)
 
 

@@ -24,7 +24,7 @@ class Job:
     `program` is drillctl's path; `playbook` a name or path, `inventory` a path: absolute, or within the repository for
     a job of a CI. `jitter` is in seconds. For a CI, `runner` is the label or image of a machine that reaches the hosts,
     and `source` what pip installs drillctl from. `environment` is what the run needs, such as DRILLCTL_HOME; nothing
-    secret.
+    secret. `secrets` are the names of variables that it needs as well, whose values are kept elsewhere.
     """
 
     estate: str
@@ -36,6 +36,7 @@ class Job:
     jitter: int = 0
     missed: Missed = "skip"
     environment: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()
     production: bool = False
     runner: str = "ubuntu-latest"
     source: str = "drillctl"

@@ -7,6 +7,9 @@ import re
 from drillctl.errors import UsageError
 from drillctl.schedule.job import Artefact, Job
 
+SECRETS = "-%E/drillctl/drill.env"
+"""Where the variables with secrets are: in /etc, or for a user's timer in ~/.config."""
+
 _PLAIN = re.compile(r"[A-Za-z0-9@/._:=+,-]+")
 
 
@@ -46,6 +49,8 @@ def _command(job: Job) -> str:
 
 def _service(job: Job) -> str:
     settings = [f"Environment={quoted(f'{name}={value}')}" for name, value in job.environment]
+    if job.secrets:
+        settings += [f"# Has to hold {', '.join(job.secrets)}: NAME=VALUE, a line each.", f"EnvironmentFile={SECRETS}"]
     return f"""\
 # Made by `drillctl schedule`; `drillctl schedule … --uninstall` removes it.
 [Unit]

@@ -20,7 +20,7 @@ def github(job: Job) -> tuple[Artefact, ...]:
         raise _refused("GitHub Actions runs nothing more often than every five minutes", "use another time")
     content = f"""\
 # Made by `drillctl schedule`. The repository needs these secrets: DRILLCTL_SSH_KEY (a private key that the hosts
-# accept), DRILLCTL_KNOWN_HOSTS (their host keys, as ssh-keyscan prints them and as you have compared them).
+# accept), DRILLCTL_KNOWN_HOSTS (their host keys, as ssh-keyscan prints them and as you have compared them){_also(job)}.
 name: {_expression_safe(job.title)}
 on:
   schedule:
@@ -59,6 +59,7 @@ jobs:
           printf '%s\\n' "$KNOWN_HOSTS" > ~/.ssh/known_hosts
 {_github_jitter(job)}\
       - name: Drill
+{_github_secrets(job)}\
         run: drillctl run "$PLAYBOOK" --inventory "$INVENTORY" {" ".join(job.agreement)}
       - name: Keep the evidence
         if: always()
@@ -88,7 +89,7 @@ def gitlab(job: Job) -> tuple[Artefact, ...]:
 #   time zone         UTC
 #   variable          DRILLCTL_DRILL = {mark}
 # The project needs these variables of type File: DRILLCTL_SSH_KEY (a private key that the hosts accept) and
-# DRILLCTL_KNOWN_HOSTS (their host keys, as ssh-keyscan prints them and as you have compared them).
+# DRILLCTL_KNOWN_HOSTS (their host keys, as ssh-keyscan prints them and as you have compared them){_also(job)}.
 {json.dumps(f"drill {mark}", ensure_ascii=False)}:
   stage: test
   image: {json.dumps(image)}
@@ -118,6 +119,17 @@ def gitlab(job: Job) -> tuple[Artefact, ...]:
     paths: [.drillctl/runs]
 """
     return (Artefact(path, content),)
+
+
+def _also(job: Job) -> str:
+    return f", and as variables {', '.join(job.secrets)}" if job.secrets else ""
+
+
+def _github_secrets(job: Job) -> str:
+    if not job.secrets:
+        return ""
+    lines = [f"          {name}: ${{{{ secrets.{name} }}}}\n" for name in job.secrets]
+    return "        env:\n" + "".join(lines)
 
 
 def _github_jitter(job: Job) -> str:

@@ -41,10 +41,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Span:
-    """A time without service: from the sending of the first request that failed to the first good answer after it."""
+    """A time without service: from the sending of the first request that failed to the first good answer after it.
+
+    `zone` is the one that gave that answer; None when there was none yet.
+    """
 
     begin: float
     end: float
+    zone: str | None = None
 
     @property
     def seconds(self) -> float:
@@ -58,7 +62,7 @@ def spans(asked: list[Asked]) -> list[Span]:
     begin: float | None = None
     for one in asked:
         if one.good and begin is not None:
-            found.append(Span(begin, one.done))
+            found.append(Span(begin, one.done, one.zone))
             begin = None
         elif not one.good and begin is None:
             begin = one.sent

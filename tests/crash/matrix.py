@@ -109,15 +109,14 @@ def carry_out(scene: Scene, point: Point) -> Row:
     spans = scene.outage(begun)
     wrong += scene.differences(home)
     last = spans[-1].end if spans and spans[-1].end > at else 0.0
-    loading, ready = scene.loading(begun)
+    loading, ready = scene.loading(spans[-1].zone, begun) if last and spans[-1].zone else (0.0, 0.0)
     return Row(
         number=point.number,
         name=point.name,
         happened=happened,
         without=sum(span.seconds for span in spans),
         back=last - at if last else 0.0,
-        # Only where clients had to wait for that server: else the standby served them.
-        loading=loading if last and ready <= last + 0.2 else 0.0,
+        loading=loading if ready <= last + 0.2 else 0.0,
         limit=limit,
         wrong=wrong,
         served=served(scene.client.since(begun)),

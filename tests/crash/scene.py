@@ -69,14 +69,15 @@ class Scene:
         self.machines = {host.name: Machine(self.lab, host.name) for host in self.lab.hosts}
         self.addresses = {host.name: host.address for host in self.lab.hosts}
         self.zones = [host.name for host in self.lab.hosts if host.zone]
+        self.client, self.servers = self._clients()
         self.reference: dict[str, Picture] = {}
-        self.client, self.primary = self._clients()
         self._runs = 0
 
     def __enter__(self) -> Self:
         try:
             self.client.__enter__()
-            self.primary.__enter__()
+            for server in self.servers.values():
+                server.__enter__()
             for name in self.zones:
                 self.machines[name].shell("systemctl enable --now inference 2>&1")
             self.wait(lambda: all(self.is_ready(name) for name in self.zones), 120, "both servers are ready")
@@ -92,18 +93,20 @@ class Scene:
     def close(self) -> None:
         """End the clients and remove the lab."""
         self.client.close()
-        self.primary.close()
+        for server in self.servers.values():
+            server.close()
         labs.down()
 
-    def _clients(self) -> tuple[Client, Client]:
+    def _clients(self) -> tuple[Client, dict[str, Client]]:
+        """Return the client of the gateway, and one by host that asks each model server directly."""
         images = sorted((PROJECT / "playbooks" / "images").iterdir())[:IMAGES]
         (self.folder / "images").mkdir(exist_ok=True)
         for image in images:
             shutil.copy(image, self.folder / "images")
         self.playbook = self.folder / "crash.yaml"
         self.playbook.write_text(PLAYBOOK.replace("TTL", str(TTL)))
-        direct = f"http://{self.addresses['zone-a-1']}:8080/health"
-        return Client(f"{self.lab.url}/predict", images[0]), Client(direct)
+        direct = {name: Client(f"http://{self.addresses[name]}:8080/health") for name in self.zones}
+        return Client(f"{self.lab.url}/predict", images[0]), direct
 
     # --- drills -------------------------------------------------------------------------------------------------
 
@@ -128,11 +131,9 @@ class Scene:
                 env={**os.environ, "DRILLCTL_HOME": str(home), **(environment or {})},
             )
 
-    def start_drill(
-        self, home: Path, *, program: str = "drillctl", inventory: Path | None = None, **environment: str
-    ) -> subprocess.Popen[bytes]:
+    def start_drill(self, home: Path, *, program: str = "drillctl", **environment: str) -> subprocess.Popen[bytes]:
         """Start the drill."""
-        words = ("run", str(self.playbook), "--inventory", str(inventory or self.inventory), "--yes", "--json")
+        words = ("run", str(self.playbook), "--inventory", str(self.inventory), "--yes", "--json")
         return self.start(home, *words, program=program, environment=environment)
 
     def finish(self, process: subprocess.Popen[bytes], home: Path, within: float = 200) -> Ended:
@@ -213,18 +214,19 @@ class Scene:
         """Return the times without service since a moment."""
         return spans(self.client.since(since))
 
-    def loading(self, since: float) -> tuple[float, float]:
-        """Return how long the primary's server took to load if it was started since a moment, and when it was ready.
+    def loading(self, zone: str, since: float) -> tuple[float, float]:
+        """Return how long a zone's server took to load if it was started since a moment, and when it was ready.
 
         From the birth of its process (by its start time) to its first good answer, asked directly; 0 when it was not.
         """
-        pids = self.machines["zone-a-1"].find("-m inference serve")
+        host = next(host.name for host in self.lab.hosts if host.zone == zone)
+        pids = self.machines[host].find("-m inference serve")
         process = Process.of(pids[0]) if pids else None
         if process is None:
             return 0.0, 0.0
         ahead = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
         born = process.started / os.sysconf("SC_CLK_TCK") - ahead
-        ready = next((one.done for one in self.primary.since(born) if one.good), None)
+        ready = next((one.done for one in self.servers[host].since(born) if one.good), None)
         if born < since or ready is None:
             return 0.0, 0.0
         return ready - born, ready

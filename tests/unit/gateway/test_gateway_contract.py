@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drillctl.errors import GatewayError
+from drillctl.gateway.kinds import gateway_of
 from drillctl.gateway.scripted import ScriptedGateway
+from drillctl.hosts.local import LocalTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from drillctl.gateway.gateway import Gateway
+    from drillctl.inventory import Inventory
 
     from .conftest import RunningHaproxy, RunningNginx
 
@@ -27,6 +30,7 @@ class Subject:
     ask: Callable[[], None]
     primary: str
     standby: str
+    inventory: Inventory
 
 
 @pytest.fixture(params=["nginx", "nginx-flag", "haproxy", "scripted"])
@@ -40,18 +44,18 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     if request.param == "haproxy":
         running = haproxy = request.getfixturevalue("haproxy")
         haproxy.start()
-        return Subject(haproxy.gateway(), ask, haproxy.primary, haproxy.standby)
+        return Subject(haproxy.gateway(), ask, haproxy.primary, haproxy.standby, haproxy.inventory())
     running = nginx = request.getfixturevalue("nginx")
     if request.param == "scripted":
         scripted = ScriptedGateway(nginx.inventory(), nginx.live.read_bytes())
-        return Subject(scripted, lambda: scripted.answer(1), nginx.primary, nginx.standby)
+        return Subject(scripted, lambda: scripted.answer(1), nginx.primary, nginx.standby, nginx.inventory())
     options: dict[str, object] = {}
     if request.param == "nginx-flag":
         options = {"kind": "nginx-flag", "flag": str(nginx.flag)}
         nginx.adopt(**options)
         time.sleep(0.1)  # so that the workers are younger than the config
     nginx.start()
-    return Subject(nginx.gateway(**options), ask, nginx.primary, nginx.standby)
+    return Subject(nginx.gateway(**options), ask, nginx.primary, nginx.standby, nginx.inventory(**options))
 
 
 def test_a_drill_switches_proves_counts_and_restores(subject: Subject) -> None:
@@ -79,6 +83,25 @@ def test_a_drill_switches_proves_counts_and_restores(subject: Subject) -> None:
     assert it.read() == original
     it.prove_applied(it.restore(original), 5)
     assert it.read() == original
+
+
+def test_a_switch_leads_back_with_the_roles_exchanged(subject: Subject) -> None:
+    """As `drillctl switch` to the zone that the inventory calls primary does it."""
+    if isinstance(subject.gateway, ScriptedGateway):
+        pytest.skip("the scripted one holds its config itself, so that there is no second way to it")
+    there = subject.gateway
+    there.prove_applied(there.activate(there.stage("zone-b")), 5)
+    back = gateway_of(subject.inventory.turned(), {"gateway": LocalTransport("gateway")}, "run-2")
+    assert (back.read().configured_zone, back.read().reason) == ("zone-b", None)
+    original = back.read()
+    back.prove_applied(back.activate(back.stage("zone-a")), 5)
+    assert back.read().configured_zone == "zone-a"
+    time.sleep(0.1)
+    mark = back.access_mark()
+    subject.ask()
+    assert back.served_since(mark).by_address == {subject.primary: 1}
+    back.prove_applied(back.restore(original), 5)
+    assert back.read() == original
 
 
 def test_discarded_candidates_cannot_be_activated(subject: Subject) -> None:

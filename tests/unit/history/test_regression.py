@@ -95,6 +95,11 @@ def test_only_comparable_runs_of_the_same_playbook_and_inventory_are_read(
         history.add_run(make_report(4, inventory=estate.name, verdict="inconclusive", objectives=met + lacking))
         history.add_run(make_report(5, inventory=estate.name, verdict="inconclusive", objectives=missed + lacking))
         history.add_run(make_report(6, inventory=estate.name, verdict="inconclusive", objectives=missed))
+        # One that was cut short proves nothing, though every objective was met, that of the past included.
+        kept = [{**lacking[0], "met": True}]
+        history.add_run(make_report(7, inventory=estate.name, verdict="inconclusive", objectives=met + kept))
+        short = {"objectives": met + lacking, "reason": "the lease ended"}
+        history.add_run(make_report(8, inventory=estate.name, verdict="inconclusive", **short))
     said: list[str] = []
     found = read_past(estate, "zone-failover", ONE, said.append)
     assert [run.run_id[-1] for run in found.runs] == ["4", "0"]

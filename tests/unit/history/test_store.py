@@ -119,6 +119,8 @@ def test_the_last_drill_is_the_last_run_that_changed_something(
     history.add_run(make_report(2, verdict="failed"))
     history.add_run(make_report(1))
     history.add_run(make_report(3, verdict="not-started"))
+    # It had started a server before a gate refused, and stopped it again: no drill.
+    history.add_run(make_report(5, verdict="not-started") | {"restore": {"verdict": "complete"}})
     history.add_run(make_report(4, inventory="mall"))
     last = history.last_drill("shop")
     assert last is not None

@@ -283,6 +283,29 @@ def test_a_journal_without_a_chain_is_said_so(unsigned: bytes) -> None:
     found = check(altered(unsigned, unchain, repack=True))
     assert found.problems == []
     assert any("no hash chain" in note for note in found.notes)
+    assert not found.chained
+
+
+def test_a_report_of_another_version_does_not_keep_the_chain_from_being_checked(unsigned: bytes) -> None:
+    def later(members: dict[str, bytes]) -> None:
+        members["report.json"] = b'{"schema_version": 99}'
+        lines = members["journal.jsonl"].splitlines(keepends=True)
+        members["journal.jsonl"] = b"".join(lines[:2] + lines[3:])
+
+    found = check(altered(unsigned, later, repack=True))
+    assert any("chain is broken" in problem for problem in found.problems)
+
+
+def test_a_verdict_without_a_verdict_is_a_contradiction(unsigned: bytes) -> None:
+    def rob(members: dict[str, bytes]) -> None:
+        records = [json.loads(line) for line in members["journal.jsonl"].splitlines()]
+        for record in records:
+            record.pop("prev")
+            if record["event"] == "verdict":
+                del record["verdict"]
+        members["journal.jsonl"] = "".join(json.dumps(record) + "\n" for record in records).encode()
+
+    assert check(altered(unsigned, rob, repack=True)).problems == ["the journal says None, the report passed"]
 
 
 def test_a_key_that_is_not_there_or_no_key_is_told(recorded: StoredRun, tmp_path: Path) -> None:

@@ -27,6 +27,16 @@ def test_report_page_and_answers_are_written(tell: Callable[..., Told], monkeypa
     assert {file.name for file in told.run.folder.iterdir()} >= {"report.json", "report.html", "golden.jsonl"}
 
 
+def test_of_a_long_answer_the_hash_of_the_whole_is_kept(tell: Callable[..., Told]) -> None:
+    told = tell()
+    name = min(told.run.findings.baseline)
+    told.run.findings.baseline = {**told.run.findings.baseline, name: b"[" + b"0," * 9000 + b"1]"}
+    assert kept(told) == []
+    row = next(row for row in stored.read(told.run.folder).golden if row.image == name)
+    assert len(row.primary or "") == 16 << 10
+    assert len(row.digests["primary"]) == 64
+
+
 def test_a_bug_in_a_rendering_loses_nothing_else(tell: Callable[..., Told], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> str:
         raise ZeroDivisionError("division by zero")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,14 @@ from drillctl.compare.equality import Exact, compare
 from drillctl.drill import Ending
 from drillctl.errors import Aborted, NotStarted
 from drillctl.report.page import render
+from drillctl.report.stored import GoldenAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from told import Told
 
-    from drillctl.report.stored import StoredRun
+    from drillctl.report.stored import StoredRun, Whose
 
 EVIL = "<script>alert('x')</script><img src=http://evil.example/x onerror=alert(1)>\"'&{{7*7}}"
 
@@ -229,3 +231,30 @@ def test_gates_are_shown_with_rule_and_finding(tell: Callable[..., Told]) -> Non
     text = words(render(replace(found, report=found.report.model_copy(update={"gates": gates}))))
     for shown in ("✓ passed", "– overridden: an emergency, by Ana", "✗ REFUSED", "24 h apart"):
         assert shown in text
+
+
+def test_a_drill_without_an_objective_for_the_recovery_has_a_page_as_well(recorded: StoredRun) -> None:
+    """Such as `switch --force`, and drills that must not switch at all."""
+    recovery = recorded.report.recovery.model_copy(update={"rto_seconds": None})
+    text = words(render(replace(recorded, report=recorded.report.model_copy(update={"recovery": recovery}))))
+    assert "no objective" in text
+    assert "recovery within" not in text
+
+
+@pytest.mark.parametrize(
+    ("digests", "same", "again"),
+    [
+        ({"primary": "a" * 64, "standby": "a" * 64, "restored": "a" * 64}, "identical", "answers 1 of 1 as before"),
+        ({"primary": "a" * 64, "standby": "b" * 64, "restored": "b" * 64}, "tolerance", "answers 0 of 1 as before"),
+        ({}, "tolerance", "answers 0 of 1 as before"),
+    ],
+)
+def test_answers_that_were_cut_are_compared_by_the_hashes_of_the_whole_ones(
+    recorded: StoredRun, digests: dict[Whose, str], same: str, again: str
+) -> None:
+    """What is left of two long answers may be the same, or no JSON any more."""
+    cut = '{"predictions": [' + " " * 100
+    row = GoldenAnswer(image="x.jpg", primary=cut, standby=cut, restored=cut, digests=digests)
+    text = words(render(replace(recorded, golden=[row], thumbnails={})))
+    assert same in text
+    assert again in text

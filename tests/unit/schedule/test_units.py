@@ -83,3 +83,11 @@ def test_jitter_is_a_random_delay_and_none_is_none(make_job: Callable[..., Job])
 )
 def test_words_are_quoted_as_systemd_reads_them(word: str, written: str) -> None:
     assert units.quoted(word) == written
+
+
+def test_secrets_are_read_from_a_file_of_their_own_and_named(tmp_path: Path, make_job: Callable[..., Job]) -> None:
+    job = make_job(secrets=("OPS_URLS", "DRILLCTL_HISTORY_URL"))
+    service = units.render(job, str(tmp_path))[0].content
+    assert "EnvironmentFile=-%E/drillctl/drill.env\n" in service
+    assert "# Has to hold OPS_URLS, DRILLCTL_HISTORY_URL:" in service
+    assert "EnvironmentFile" not in units.render(make_job(), str(tmp_path))[0].content

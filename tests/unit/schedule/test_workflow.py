@@ -57,7 +57,8 @@ def loaded(content: str) -> Any:
 
 
 def test_actionlint_accepts_the_workflow(make_job: Callable[..., Job], made: Callable[[str, str], Path]) -> None:
-    (artefact,) = workflow.github(make_job(jitter=900, runner="self-hosted"))
+    (artefact,) = workflow.github(make_job(jitter=900, runner="self-hosted", secrets=("OPS_URLS",)))
+    assert "OPS_URLS: ${{ secrets.OPS_URLS }}" in artefact.content
     assert actionlint(made("drill.yml", artefact.content)) == []
     assert schema("vendor.github-workflows", made("drill.yml", artefact.content)).returncode == 0
 
