@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from drillctl import inventory as inventories
 from drillctl import playbook as playbooks
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
     from drillctl.inventory import Inventory
     from drillctl.playbook import Playbook
+
+# How long one example takes is the machine's business.
+settings.register_profile("drillctl", deadline=None)
+settings.load_profile("drillctl")
 
 INVENTORY = """\
 name: shop
