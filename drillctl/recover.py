@@ -21,11 +21,26 @@ if TYPE_CHECKING:
     from drillctl.run import Watcher
 
 
-def unfinished() -> list[str]:
-    """Return the ids of the runs on this machine whose journal has outstanding undos, oldest first."""
+def unfinished(estate: Inventory | None = None) -> list[str]:
+    """Return the ids of the runs on this machine whose journal has outstanding undos, oldest first.
+
+    With an estate: of its runs alone.
+    """
     folder = journals.runs_folder()
-    found = sorted(path.parent for path in folder.glob("*/journal.jsonl"))
-    return [run.name for run in found if len(journals.outstanding(run / "journal.jsonl"))]
+    found = sorted(path.parent.name for path in folder.glob("*/journal.jsonl"))
+    left = [run_id for run_id in found if len(journals.outstanding(folder / run_id / "journal.jsonl"))]
+    return [run_id for run_id in left if estate is None or _header(run_id).get("inventory") == estate.name]
+
+
+def check_estate(run_id: str, estate: Inventory) -> None:
+    """Refuse to put a run back on another estate than its own. Raises UsageError, also when there is no such run."""
+    own = _header(run_id).get("inventory")
+    if own != estate.name:
+        raise UsageError(
+            f"{run_id} is a run of the estate {own}, not of {estate.name}",
+            hint=f"`drillctl recover {run_id}` takes the inventory that the run was made with",
+            state="nothing was changed",
+        )
 
 
 def inventory_of(run_id: str) -> Path:
