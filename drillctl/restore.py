@@ -69,15 +69,20 @@ def keep(run: Run) -> None:
                 run.undone(undo)
         except DrillctlError as error:
             run.findings.left.append(f"{undo.words} could not be struck out: {error}")
-    run.findings.kept = not run.findings.left
     with run.step("keep") as done:
         zone = run.inventory.zone("standby").name
-        now = run.live()[1].read().configured_zone
         done.detail = f"the gateway stays on {zone}"
-        if now != zone:
-            done.status, done.detail = "failed", f"the gateway is configured for {now or 'no single zone'}"
-            run.findings.left.append(done.detail)
-    if run.guards is not None and not run.findings.left:
+        try:
+            now = run.live()[1].read().configured_zone
+        except DrillctlError as error:
+            done.status, done.detail = "failed", str(error)
+            run.findings.left.append(f"the gateway's config could not be read again: {error}")
+        else:
+            if now != zone:
+                done.status, done.detail = "failed", f"the gateway is configured for {now or 'no single zone'}"
+                run.findings.left.append(done.detail)
+    run.findings.kept = not run.findings.left
+    if run.guards is not None and run.findings.kept:
         try:
             run.guards.release()
         except DrillctlError as error:

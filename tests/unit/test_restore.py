@@ -290,6 +290,16 @@ def test_a_stop_while_restoring_does_not_stop_it(connected: Run, machines: dict[
     assert machines["a-1"].running
 
 
+def test_a_gateway_that_cannot_be_read_at_the_end_of_a_switch_is_told(connected: Run, gateway: ScriptedGateway) -> None:
+    """The switch was made: it must end with a report, and what its guards hold must not be given up."""
+    drilled(connected)
+    gateway.fail["read"] = Unreachable("no answer", host="gateway")
+    restore.keep(connected)
+    assert connected.findings.left == ["the gateway's config could not be read again: gateway: no answer"]
+    assert connected.records[-1].status == "failed"
+    assert not connected.findings.kept
+
+
 # ---- from the journal, by another drillctl
 
 
