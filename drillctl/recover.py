@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from drillctl import journal as journals
 from drillctl import playbook as playbooks
@@ -70,6 +70,8 @@ def carry_out(run_id: str, inventory: Inventory, interrupt: Interrupt, watcher: 
         interrupt=interrupt,
         watcher=watcher,
         outstanding=outstanding,
+        # A zone that was given up may be out of reach still, and must not keep the rest from being put back.
+        force=header.get("force", False),
     )
     journal.record("recover")
     try:
@@ -87,7 +89,7 @@ def carry_out(run_id: str, inventory: Inventory, interrupt: Interrupt, watcher: 
     return run.findings.left
 
 
-def _playbook(folder: Path, header: dict[str, str]) -> Playbook:
+def _playbook(folder: Path, header: dict[str, Any]) -> Playbook:
     """Return the playbook as the run had it, with its variables; its file may be another by now."""
     kept = folder / snapshot.PLAYBOOK
     if kept.is_file():
@@ -95,7 +97,7 @@ def _playbook(folder: Path, header: dict[str, str]) -> Playbook:
     return playbooks.load(Path(header["playbook_file"]))
 
 
-def _header(run_id: str) -> dict[str, str]:
+def _header(run_id: str) -> dict[str, Any]:
     """Return the first record of a run's journal."""
     path = journals.runs_folder() / run_id / "journal.jsonl"
     if not path.is_file():

@@ -342,6 +342,22 @@ def test_a_killed_run_is_found_and_put_back_from_its_journal(
     assert recover.carry_out(killed, estate, Interrupt(), connected.watcher) == [], "safe to repeat"
 
 
+@pytest.mark.parametrize("force", [True, False])
+def test_a_recovered_run_gives_up_the_zone_that_the_run_gave_up(
+    killed: str, connected: Run, estate: Inventory, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    connected.journal.path.write_text(
+        connected.journal.path.read_text().replace(
+            '"event": "run"', f'"event": "run", "force": {str(force).lower()}', 1
+        )
+    )
+    forced: list[bool] = []
+    connect = recover.connect.carry_out
+    monkeypatch.setattr(recover.connect, "carry_out", lambda run: (forced.append(run.force), connect(run)))
+    recover.carry_out(killed, estate, Interrupt(), connected.watcher)
+    assert forced == [force]
+
+
 def test_what_could_not_be_put_back_stays_to_be_recovered(
     killed: str, connected: Run, estate: Inventory, machines: dict[str, Machine]
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drillctl.journal import Journal
+from drillctl.journal import Journal, read
 from drillctl.undo import Undo
 
 if TYPE_CHECKING:
@@ -65,3 +65,9 @@ def test_a_run_is_put_back_on_its_own_estate(drillctl: Callable[..., Ended], wor
     ended = drillctl(*words)
     assert ended.code == 4, ended
     assert f"Putting back what {THEIRS} left on other." in ended.out
+
+
+def test_the_journal_of_a_forced_switch_says_so(drillctl: Callable[..., Ended], dead_estate: Path) -> None:
+    drillctl("switch", "zone-b", "--force", "--yes", "--inventory", "inventory.yaml")
+    (journal,) = (dead_estate.parent / "state" / "runs").glob("*-switch-*/journal.jsonl")
+    assert next(read(journal))["force"] is True
