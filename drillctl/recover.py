@@ -51,16 +51,18 @@ def inventory_of(run_id: str) -> Path:
 def carry_out(run_id: str, inventory: Inventory, interrupt: Interrupt, watcher: Watcher) -> list[str]:
     """Put everything back that a run left; return what could not be, in words. Safe to repeat.
 
-    Raises UsageError without such a run, and HostError when a host cannot be reached; nothing was changed then.
+    Raises UsageError without such a run, NotStarted while it still runs here, and HostError when a host cannot be
+    reached; nothing was changed then.
     """
     header = _header(run_id)
     # A switch to the primary had the roles exchanged; the way back is then the other way round.
     inventory = towards(inventory, header.get("standby", inventory.zone("standby").name))
     folder = journals.runs_folder() / run_id
     playbook = _playbook(folder, header)
-    outstanding = journals.outstanding(folder / "journal.jsonl")
     journal = Journal(folder / "journal.jsonl")
     journal.claim()
+    # Only now: until then the drill itself may still have been putting things back.
+    outstanding = journals.outstanding(journal.path)
     run = Run(
         run_id=run_id,
         folder=folder,

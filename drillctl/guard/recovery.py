@@ -172,6 +172,9 @@ class _Recovery:
             if now.state == "free":
                 self.done(host, "its guard has put everything back by itself")
                 return
+            if now.state == "held" or now.run != holding.run:
+                # A drill that was late renewed its lease, or another one began; its lease is not to be taken.
+                raise Held(now)
             memory = b"" if self.inventory.zone_of(host.name) is None else orders.memory(self.inventory, host)
             client.acquire(now.run, owner(), TTL, memory)
             work(host, client)

@@ -342,6 +342,22 @@ def test_a_killed_run_is_found_and_put_back_from_its_journal(
     assert recover.carry_out(killed, estate, Interrupt(), connected.watcher) == [], "safe to repeat"
 
 
+def test_what_the_run_itself_puts_back_in_the_last_moment_is_not_put_back_again(
+    killed: str, connected: Run, estate: Inventory, gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may end between the look at its journal and the claim of it; then there is nothing left to do."""
+    claim = Journal.claim
+
+    def ended_meanwhile(journal: Journal) -> None:
+        for undo in journals.outstanding(journal.path):
+            connected.journal.undone(undo)
+        claim(journal)
+
+    monkeypatch.setattr(Journal, "claim", ended_meanwhile)
+    recover.carry_out(killed, estate, Interrupt(), connected.watcher)
+    assert "restore" not in gateway.calls
+
+
 @pytest.mark.parametrize("force", [True, False])
 def test_a_recovered_run_gives_up_the_zone_that_the_run_gave_up(
     killed: str, connected: Run, estate: Inventory, monkeypatch: pytest.MonkeyPatch, force: bool

@@ -104,3 +104,23 @@ def test_a_gateway_on_the_standby_is_told_when_the_primary_had_served(
 
 def test_an_order_of_no_known_zone_tells_of_none(inventory: Inventory) -> None:
     assert gateway_orders.zone_of(inventory, Order("gateway.restore", "gateway.restore", ("x", "http://1/"))) is None
+
+
+@pytest.mark.parametrize("now", [replace(KILLED, state="held", remaining=9), replace(KILLED, run="run-2")])
+def test_a_lease_that_lives_again_is_left_alone(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch, now: Holding
+) -> None:
+    """A drill that was late renewed its lease, or another one began, after it was looked at."""
+    guard = Guard(replace(KILLED, orders=(order_of(inventory, ON_A),)))
+    looks = [guard.holding]
+
+    def show() -> Holding:
+        seen = looks.pop() if looks else replace(now, orders=guard.holding.orders)
+        guard.holding = seen
+        return seen
+
+    monkeypatch.setattr(guard, "show", show)
+    left = recover(inventory, guard, monkeypatch, ON_A).left
+    assert guard.taken == 0
+    assert len(left) == 1
+    assert now.run in left[0]
