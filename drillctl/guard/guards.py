@@ -20,7 +20,7 @@ from drillctl.hosts.fleet import each
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from drillctl.guard.lease import Order
+    from drillctl.guard.lease import Holding, Order
     from drillctl.hosts.fleet import Fleet
     from drillctl.inventory import Host, Inventory
 
@@ -196,6 +196,24 @@ class Guards:
     def quiet(self, wanted: bool) -> None:
         """While it matters that hosts do nothing else, renew only when half of the time has gone by."""
         (self._quiet.set if wanted else self._quiet.clear)()
+
+    def taken(self) -> list[Holding]:
+        """Return what guards hold for another run by now, of hosts whose lease may not be this run's any more.
+
+        A guard that cannot be asked is left out: nothing can be done on its host either.
+        """
+        doubtful = [n for n, at in self._renewed.items() if n in self.ended or clock() - at >= self.ttl]
+
+        def ask(host: Host) -> Holding | None:
+            with contextlib.suppress(HostError):
+                held = self._clients[host.name].show()
+                return held if held.state != "free" and held.run != self._run_id else None
+            return None
+
+        found = each([self._hosts[name] for name in doubtful if name not in self._silent], ask)
+        others = [holding for holding in found.values() if holding is not None]
+        self.ended.update(holding.host for holding in others)
+        return others
 
     def check(self) -> None:
         """Raise Aborted unless every lease is ours for sure: a drill that was frozen must not go on when it wakes."""

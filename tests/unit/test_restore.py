@@ -11,6 +11,7 @@ from drillctl import recover, restore
 from drillctl.errors import Aborted, GatewayError, Unreachable, UsageError
 from drillctl.faults import KINDS
 from drillctl.gateway.scripted import ScriptedGateway
+from drillctl.guard.lease import Holding
 from drillctl.hosts.scripted import ScriptedTransport
 from drillctl.interrupt import Interrupt
 from drillctl.journal import Journal
@@ -68,6 +69,10 @@ class Told:
     def __init__(self) -> None:
         self.undone: list[tuple[str, tuple[str, ...]]] = []
         self.struck: list[str] = []
+        self.others: list[Holding] = []
+
+    def taken(self) -> list[Holding]:
+        return self.others
 
     def quiet(self, wanted: bool) -> None:
         pass
@@ -91,6 +96,23 @@ def test_what_was_staged_by_half_is_removed_by_the_guard_which_knows_where_it_is
     assert told.undone == [("gateway.discard", ("gateway",))]
     assert told.struck == ["gateway.discard"]
     assert connected.findings.left == []
+
+
+def test_what_another_drill_holds_by_now_is_left_to_it(
+    connected: Run, machines: dict[str, Machine], gateway: ScriptedGateway
+) -> None:
+    """The machine slept, the guards undid and freed, somebody else drills: the same unit down, the same config."""
+    drilled(connected)
+    told, at = Told(), gateway.files["gateway"]
+    told.others = [Holding(name, "held", 2, "run-2", "ann", "noon") for name in ("gateway", "a-1")]
+    connected.guards = told  # type: ignore[assignment]
+    restore.carry_out(connected, stop_started=True)
+    assert not machines["a-1"].running
+    assert gateway.files["gateway"] == at
+    assert {"restore", "discard"}.isdisjoint(gateway.calls)
+    assert [what.partition(":")[0] for what in connected.findings.left] == ["gateway", "a-1"]
+    assert "run-2, by ann, holds it since noon: nothing was touched there" in connected.findings.left[0]
+    assert list(journals.outstanding(connected.journal.path)) == [], "`recover` must not come into its way either"
 
 
 def started_by_the_drill(run: Run, machine: Machine) -> None:

@@ -288,6 +288,22 @@ def test_without_heartbeats_the_guards_free_themselves(hosts: Hosts) -> None:
     assert guards.ended == set(hosts.transports)
 
 
+def test_a_run_that_slept_sees_which_hosts_another_one_holds_by_now(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guards = hosts.guards("run-1")
+    guards.acquire(again=False)
+    for host in ("g-1", "a-1"):
+        hosts.client(host).break_lease("run-1", forget=False)
+    hosts.client("g-1").acquire("run-2", "ann", 30)
+    assert guards.taken() == [], "a lease that was just renewed is ours for sure"
+    now = module.clock()
+    monkeypatch.setattr(module, "clock", lambda: now + 3600)
+    (held,) = guards.taken()
+    assert (held.host, held.run, held.owner) == ("g-1", "run-2", "ann")
+    assert guards.ended == {"g-1"}
+
+
 @pytest.mark.parametrize("how", ["taken over", "unreachable"])
 def test_a_lost_guard_is_reported_once(hosts: Hosts, how: str) -> None:
     guards = hosts.guards("run-1", ttl=4)
