@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from drillctl import journal as journals
 from drillctl import playbook as playbooks
@@ -21,11 +21,26 @@ if TYPE_CHECKING:
     from drillctl.run import Watcher
 
 
-def unfinished() -> list[str]:
-    """Return the ids of the runs on this machine whose journal has outstanding undos, oldest first."""
+def unfinished(estate: Inventory | None = None) -> list[str]:
+    """Return the ids of the runs on this machine whose journal has outstanding undos, oldest first.
+
+    With an estate: of its runs alone.
+    """
     folder = journals.runs_folder()
-    found = sorted(path.parent for path in folder.glob("*/journal.jsonl"))
-    return [run.name for run in found if len(journals.outstanding(run / "journal.jsonl"))]
+    found = sorted(path.parent.name for path in folder.glob("*/journal.jsonl"))
+    left = [run_id for run_id in found if len(journals.outstanding(folder / run_id / "journal.jsonl"))]
+    return [run_id for run_id in left if estate is None or _header(run_id).get("inventory") == estate.name]
+
+
+def check_estate(run_id: str, estate: Inventory) -> None:
+    """Refuse to put a run back on another estate than its own. Raises UsageError, also when there is no such run."""
+    own = _header(run_id).get("inventory")
+    if own != estate.name:
+        raise UsageError(
+            f"{run_id} is a run of the estate {own}, not of {estate.name}",
+            hint=f"`drillctl recover {run_id}` takes the inventory that the run was made with",
+            state="nothing was changed",
+        )
 
 
 def inventory_of(run_id: str) -> Path:
@@ -36,16 +51,18 @@ def inventory_of(run_id: str) -> Path:
 def carry_out(run_id: str, inventory: Inventory, interrupt: Interrupt, watcher: Watcher) -> list[str]:
     """Put everything back that a run left; return what could not be, in words. Safe to repeat.
 
-    Raises UsageError without such a run, and HostError when a host cannot be reached; nothing was changed then.
+    Raises UsageError without such a run, NotStarted while it still runs here, and HostError when a host cannot be
+    reached; nothing was changed then.
     """
     header = _header(run_id)
     # A switch to the primary had the roles exchanged; the way back is then the other way round.
     inventory = towards(inventory, header.get("standby", inventory.zone("standby").name))
     folder = journals.runs_folder() / run_id
     playbook = _playbook(folder, header)
-    outstanding = journals.outstanding(folder / "journal.jsonl")
     journal = Journal(folder / "journal.jsonl")
     journal.claim()
+    # Only now: until then the drill itself may still have been putting things back.
+    outstanding = journals.outstanding(journal.path)
     run = Run(
         run_id=run_id,
         folder=folder,
@@ -55,6 +72,8 @@ def carry_out(run_id: str, inventory: Inventory, interrupt: Interrupt, watcher: 
         interrupt=interrupt,
         watcher=watcher,
         outstanding=outstanding,
+        # A zone that was given up may be out of reach still, and must not keep the rest from being put back.
+        force=header.get("force", False),
     )
     journal.record("recover")
     try:
@@ -72,7 +91,7 @@ def carry_out(run_id: str, inventory: Inventory, interrupt: Interrupt, watcher: 
     return run.findings.left
 
 
-def _playbook(folder: Path, header: dict[str, str]) -> Playbook:
+def _playbook(folder: Path, header: dict[str, Any]) -> Playbook:
     """Return the playbook as the run had it, with its variables; its file may be another by now."""
     kept = folder / snapshot.PLAYBOOK
     if kept.is_file():
@@ -80,7 +99,7 @@ def _playbook(folder: Path, header: dict[str, str]) -> Playbook:
     return playbooks.load(Path(header["playbook_file"]))
 
 
-def _header(run_id: str) -> dict[str, str]:
+def _header(run_id: str) -> dict[str, Any]:
     """Return the first record of a run's journal."""
     path = journals.runs_folder() / run_id / "journal.jsonl"
     if not path.is_file():

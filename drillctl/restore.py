@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from drillctl import snapshot
 from drillctl.errors import DrillctlError, GatewayError, HostError
 from drillctl.guard import orders
-from drillctl.language import FailbackStep, HealStep, ObserveStep, VerifyStep
+from drillctl.language import ActionStep, FailbackStep, HealStep, ObserveStep, ProbeStep, VerifyStep
 from drillctl.steps import custom, heal, start, verify
 from drillctl.steps.switch import wait_for_zone
 from drillctl.undo import ON_ZONES
@@ -45,12 +45,15 @@ def carry_out(run: Run, *, stop_started: bool) -> None:
         run.guards.quiet(False)
     _reconnect(run)
     _await_proofs(run)
+    others = _leave_to_others(run)
     disturbed = bool(run.outstanding.of(*ON_ZONES, "gateway.restore"))
     if disturbed:
         for step in run.playbook.restore:
-            _attempt(run, step)
+            # What a user's own step touches is not known; it must not be in another drill's way.
+            if not others or not isinstance(step, ProbeStep | ActionStep):
+                _attempt(run, step)
     _finish_traffic(run)
-    _disarm(run, stop_started=stop_started)
+    _disarm(run, stop_started=stop_started, gateway_is_ours=others.isdisjoint(_gateways(run)))
     _release(run)
 
 
@@ -69,15 +72,20 @@ def keep(run: Run) -> None:
                 run.undone(undo)
         except DrillctlError as error:
             run.findings.left.append(f"{undo.words} could not be struck out: {error}")
-    run.findings.kept = not run.findings.left
     with run.step("keep") as done:
         zone = run.inventory.zone("standby").name
-        now = run.live()[1].read().configured_zone
         done.detail = f"the gateway stays on {zone}"
-        if now != zone:
-            done.status, done.detail = "failed", f"the gateway is configured for {now or 'no single zone'}"
-            run.findings.left.append(done.detail)
-    if run.guards is not None and not run.findings.left:
+        try:
+            now = run.live()[1].read().configured_zone
+        except DrillctlError as error:
+            done.status, done.detail = "failed", str(error)
+            run.findings.left.append(f"the gateway's config could not be read again: {error}")
+        else:
+            if now != zone:
+                done.status, done.detail = "failed", f"the gateway is configured for {now or 'no single zone'}"
+                run.findings.left.append(done.detail)
+    run.findings.kept = not run.findings.left
+    if run.guards is not None and run.findings.kept:
         try:
             run.guards.release()
         except DrillctlError as error:
@@ -116,6 +124,29 @@ def _reconnect(run: Run) -> None:
     gone = [n for n, t in fleet.transports.items() if n not in run.away and (n in fleet.lost or not t.connected)]
     for host, back in fleet.reconnect(gone, LOGIN).items():
         run.watcher.note(f"{host}: {'logged in again' if back else 'cannot be reached; its guard undoes by itself'}")
+
+
+def _gateways(run: Run) -> set[str]:
+    return {host.name for host in run.inventory.gateway.hosts}
+
+
+def _leave_to_others(run: Run) -> set[str]:
+    """Strike out what would be undone on hosts that another run holds by now, and say so; return those hosts.
+
+    A guard gives its host to another run only when it has undone everything there, or was told to forget it.
+    """
+    others = {held.host: held for held in run.guards.taken()} if run.guards is not None else {}
+    for name, held in others.items():
+        run.findings.left.append(
+            f"{name}: {held.run}, by {held.owner}, holds it since {held.since}: nothing was touched there; "
+            "its guard had undone what this run did, or was told to forget it"
+        )
+    for undo in run.outstanding:
+        concerned = {undo.host} if undo.host else _gateways(run)
+        if not concerned.isdisjoint(others):
+            run.outstanding.done(undo)
+            run.journal.undone(undo)
+    return set(others)
 
 
 def _await_proofs(run: Run) -> None:
@@ -189,8 +220,11 @@ def _finish_traffic(run: Run) -> None:
         run.traffic.close()
 
 
-def _disarm(run: Run, *, stop_started: bool) -> None:
-    """Remove staged files, stop what the drill started where that is wanted, and prove that the config is as it was."""
+def _disarm(run: Run, *, stop_started: bool, gateway_is_ours: bool) -> None:
+    """Remove staged files, stop what the drill started where that is wanted, and prove that the config is as it was.
+
+    A gateway that another run holds has that one's config.
+    """
     if run.fleet is None or run.gateway is None:
         return
     for undo in run.outstanding:
@@ -200,7 +234,7 @@ def _disarm(run: Run, *, stop_started: bool) -> None:
             run.findings.left.append(f"{undo.words}: {_said(error)}")
     if not run.findings.left:
         run.findings.left += [f"{undo.words} ({undo.host or 'gateway'})" for undo in run.outstanding]
-    if run.original is None:
+    if run.original is None or not gateway_is_ours:
         return
     with run.step("disarm") as done:
         try:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from drillctl.cli.estate import InventoryOption, LabOption, estate_or_none, only_one
+from drillctl.cli.estate import InventoryOption, LabOption, estate_or_none, load_estate, only_one
 
 if TYPE_CHECKING:
     from drillctl.inventory import Inventory
@@ -22,30 +22,33 @@ def recover(
     """Put everything back that a killed drill left. Safe to repeat; exit code 6 when something could not be.
 
     From the journal if the drill ran on this machine, otherwise from what the guards on the inventory's hosts hold.
+    With an inventory named, only that estate is touched.
     """
     from drillctl import recover as recovery
     from drillctl.cli.console import out
 
     only_one(inventory, lab)
-    left_over = recovery.unfinished()
+    named = load_estate(inventory, lab) if inventory is not None or lab else None
+    if run is not None and named is not None:
+        recovery.check_estate(run, named)
+    left_over = recovery.unfinished(named)
     if run is not None or left_over:
         run_id = run or left_over[-1]
-        estate = estate_or_none(inventory or (None if lab else recovery.inventory_of(run_id)), lab)
-        if estate is not None:
-            out().print(f"Putting back what {run_id} left on {estate.name}.")
-            _report(_from_journal(run_id, estate))
+        estate = named or load_estate(recovery.inventory_of(run_id), lab=False)
+        out().print(f"Putting back what {run_id} left on {estate.name}.")
+        _report(_from_journal(run_id, estate))
         return
-    estate = estate_or_none(inventory, lab)
-    if estate is None:
+    default = named or estate_or_none(None, lab=False)
+    if default is None:
         out().print(
             "No run on this machine has left anything to put back. To ask the guards of an estate what they hold, "
             "name its inventory with --inventory.",
             soft_wrap=True,
         )
         return
-    left = _from_guards(estate)
+    left = _from_guards(default)
     if left is None:
-        out().print(f"Nothing to put back: no run on this machine left anything, nor do the guards of {estate.name}.")
+        out().print(f"Nothing to put back: no run on this machine left anything, nor do the guards of {default.name}.")
     else:
         _report(left)
 

@@ -174,6 +174,7 @@ def drill(
         playbook=book.name,
         environment=estate.environment,
         standby=estate.zone("standby").name,
+        force=force,
     )
     snapshot.keep_playbook(folder, book)
     last_words = f"`drillctl recover {run_id}` puts everything back."

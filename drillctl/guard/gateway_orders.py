@@ -71,6 +71,15 @@ def health_urls(inventory: Inventory, zone: Zone) -> tuple[str, ...]:
     return tuple(f"http://{with_port(inventory, host)}{path}" for host in zone.hosts)
 
 
+def zone_of(inventory: Inventory, order: Order) -> str | None:
+    """Return the zone that an order gives clients back to, by the health URLs at its end; None: none of these."""
+    for zone in inventory.zones:
+        urls = health_urls(inventory, zone)
+        if order.arguments[-len(urls) :] == urls:
+            return zone.name
+    return None
+
+
 def with_port(inventory: Inventory, host: Host) -> str:
     """Return where a host's server is, as the gateway reaches it, always with its port."""
     upstream = inventory.upstream(host)

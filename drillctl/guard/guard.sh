@@ -142,11 +142,16 @@ acquire() { # run, owner, TTL
     echo "$epoch" | put epoch || exit
     wind
     printf '%s\n' "run $1" "owner $2" "since $(date -u +%Y-%m-%dT%H:%M:%SZ)" "ttl $3" | put lease || exit
+    keep_looking
+    echo "epoch $epoch"
+}
+
+# Start the watch, and the layers that outlive it.
+keep_looking() {
     command -v setsid >/dev/null || setsid() { "$@"; }
     # A pipe, because what is in it is nowhere on disk and in no list of processes.
     printf '%s\n' "$memory" | setsid sh "$D/guard.sh" "$D" watch "$epoch" >/dev/null 2>&1 9<&- &
     layers
-    echo "epoch $epoch"
 }
 
 # Where root has systemd: a timer, which survives a killed watch, and a unit that starts the watch after a boot.
@@ -491,7 +496,12 @@ main() {
         rm -f "$D/stuck"
         say "the lease of $run was broken"
         echo "$boot $up" >"$D/undoing"
-        ! undo_all || finish
+        if undo_all; then
+            finish
+        elif [ "$state" = stuck ]; then
+            # Watch and timer ended when it was given up.
+            keep_looking
+        fi
         show ;;
     boot)
         rm -f "$D/stuck"

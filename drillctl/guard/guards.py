@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from drillctl.errors import Aborted, DrillctlError, HostError
 from drillctl.guard import orders
 from drillctl.guard.client import GuardClient
-from drillctl.guard.lease import StaleLease
+from drillctl.guard.lease import MEANING, StaleLease
 from drillctl.hosts.fleet import each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from drillctl.guard.lease import Order
+    from drillctl.guard.lease import Holding, Order
     from drillctl.hosts.fleet import Fleet
     from drillctl.inventory import Host, Inventory
+
+SETTLE = 5.0
+"""Seconds for which a guard that has begun to undo is awaited; it tries again every second."""
 
 BEATS_PER_TTL = 4
 """How often a lease is renewed within its time."""
@@ -111,11 +114,14 @@ class Guards:
         each([self._hosts[name] for name in new], register)
 
     def strike(self, order_id: str, hosts: Iterable[str]) -> None:
-        """Strike an undo out on hosts. A lease that ran out is fine: then its guard has undone it. Raises HostError."""
+        """Strike an undo out on hosts. Raises HostError.
+
+        A lease that ran out is fine where its guard has undone it.
+        """
 
         def strike(host: Host) -> None:
             if order_id in self._registered[host.name]:
-                with self._ended_is_fine(host.name):
+                with self._ended_is_fine(host.name, order_id):
                     self._clients[host.name].strike(order_id)
                 del self._registered[host.name][order_id]
 
@@ -124,9 +130,9 @@ class Guards:
     def undo(self, host: str, order: Order) -> None:
         """Have a host's guard carry out one undo. Raises HostError when it does not succeed.
 
-        A lease that ran out is fine: then the guard has undone it by itself.
+        A lease that ran out is fine where the guard has undone it by itself.
         """
-        with self._ended_is_fine(host):
+        with self._ended_is_fine(host, order.id):
             if self._registered[host].get(order.id) != order:
                 # The guard may have been started anew; whether there is anything to undo, it sees for itself.
                 self._clients[host].register(order)
@@ -136,11 +142,11 @@ class Guards:
     def undo_held(self, order_id: str, hosts: Iterable[str]) -> None:
         """Have the guards carry out an undo as they hold it, for a run that knows too little of it.
 
-        A lease that ran out is fine: then its guard does it by itself. Raises HostError when it does not succeed.
+        A lease that ran out is fine where its guard has done it by itself. Raises HostError when it does not succeed.
         """
 
         def undo(host: Host) -> None:
-            with self._ended_is_fine(host.name):
+            with self._ended_is_fine(host.name, order_id):
                 self._clients[host.name].undo_one(order_id)
 
         each([self._hosts[name] for name in hosts], undo)
@@ -191,6 +197,24 @@ class Guards:
         """While it matters that hosts do nothing else, renew only when half of the time has gone by."""
         (self._quiet.set if wanted else self._quiet.clear)()
 
+    def taken(self) -> list[Holding]:
+        """Return what guards hold for another run by now, of hosts whose lease may not be this run's any more.
+
+        A guard that cannot be asked is left out: nothing can be done on its host either.
+        """
+        doubtful = [n for n, at in self._renewed.items() if n in self.ended or clock() - at >= self.ttl]
+
+        def ask(host: Host) -> Holding | None:
+            with contextlib.suppress(HostError):
+                held = self._clients[host.name].show()
+                return held if held.state != "free" and held.run != self._run_id else None
+            return None
+
+        found = each([self._hosts[name] for name in doubtful if name not in self._silent], ask)
+        others = [holding for holding in found.values() if holding is not None]
+        self.ended.update(holding.host for holding in others)
+        return others
+
     def check(self) -> None:
         """Raise Aborted unless every lease is ours for sure: a drill that was frozen must not go on when it wakes."""
         late = [n for n, at in self._renewed.items() if clock() - at >= self.ttl and n not in self._silent]
@@ -205,12 +229,36 @@ class Guards:
         self._stop_beats()
 
     @contextlib.contextmanager
-    def _ended_is_fine(self, name: str) -> Iterator[None]:
-        """Go on after a lease that has ended, and remember it: what its guard undid, this run did not."""
+    def _ended_is_fine(self, name: str, order_id: str | None = None) -> Iterator[None]:
+        """Go on after a lease that has ended, and remember it: what its guard undid, this run did not.
+
+        Raises HostError when its guard took over and still holds the order, or with none named anything, of this run.
+        """
         try:
             yield
         except StaleLease:
             self.ended.add(name)
+            self._settle(name, order_id)
+
+    def _settle(self, name: str, order_id: str | None) -> None:
+        """Give a guard that undoes a moment to succeed. Raises HostError when something of this run stays undone."""
+        deadline = clock() + SETTLE
+        while True:
+            held = self._clients[name].show()
+            orders = [order.id for order in held.orders if order_id in (None, order.id)]
+            if held.run != self._run_id or not orders:
+                return
+            if held.state == "stuck" or clock() > deadline:
+                break
+            time.sleep(0.5)
+        why = held.log[-1].partition(" ")[2] if held.log else "its log says nothing"
+        raise HostError(
+            f"the lease ended, and its guard still has to undo {', '.join(orders)} "
+            f"({held.state}: {MEANING[held.state]}): {why}",
+            host=name,
+            state="that is not undone yet",
+            hint="mend what its log names, then run `drillctl recover`; `drillctl lease show` says what is left",
+        )
 
     def _adopt(self, name: str) -> None:
         """Remember what the guard holds already under this run's lease."""

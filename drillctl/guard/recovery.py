@@ -22,8 +22,9 @@ from drillctl.hosts.service import manager_of
 from drillctl.overview import serving_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from drillctl.gateway.gateway import GatewayConfig
     from drillctl.hosts.fleet import Fleet
     from drillctl.interrupt import Interrupt
     from drillctl.inventory import Host, Inventory
@@ -91,6 +92,7 @@ def carry_out(inventory: Inventory, interrupt: Interrupt, say: Callable[[str], N
                 recovered.left.append(str(found))
         if not recovered.found:
             return recovered
+        original = _original_zone(inventory, recovered.holdings)
         for name, holding in recovered.holdings.items():
             if holding.state == "held":
                 recovered.holdings[name] = _outlast(clients[name], holding, interrupt, say)
@@ -99,7 +101,7 @@ def carry_out(inventory: Inventory, interrupt: Interrupt, say: Callable[[str], N
             one.attempt(host, one.heal)
         for host in inventory.gateway.hosts:
             one.attempt(host, one.restore)
-        one.verify()
+        one.verify(original)
     return recovered
 
 
@@ -128,6 +130,17 @@ def _outlast(client: GuardClient, held: Holding, interrupt: Interrupt, say: Call
             raise Held(now)
         last = now
     return last
+
+
+def _original_zone(inventory: Inventory, holdings: Mapping[str, Holding]) -> str:
+    """Return the zone that clients are given back to, as the gateways' guards hold it; else the primary.
+
+    It is not the primary where a switch to the primary was killed.
+    """
+    held = [order for name in holdings for order in holdings[name].orders if order.id == gateway_orders.ID]
+    zones = {gateway_orders.zone_of(inventory, order) for order in held}
+    zone = zones.pop() if len(zones) == 1 else None
+    return zone or inventory.zone("primary").name
 
 
 class _Recovery:
@@ -159,6 +172,9 @@ class _Recovery:
             if now.state == "free":
                 self.done(host, "its guard has put everything back by itself")
                 return
+            if now.state == "held" or now.run != holding.run:
+                # A drill that was late renewed its lease, or another one began; its lease is not to be taken.
+                raise Held(now)
             memory = b"" if self.inventory.zone_of(host.name) is None else orders.memory(self.inventory, host)
             client.acquire(now.run, owner(), TTL, memory)
             work(host, client)
@@ -210,31 +226,38 @@ class _Recovery:
             self._same_bytes(host, original.arguments[1])
         self.done(host, "its config is the original, staged files are gone")
 
-    def verify(self) -> None:
-        """See that the gateway is configured for the primary, and that the primary answers clients."""
-        primary = self.inventory.zone("primary").name
-        gateways = {host.name for host in self.inventory.gateway.hosts}
-        if gateways <= self.fleet.transports.keys():
+    def verify(self, original: str) -> None:
+        """See that every gateway within reach is configured for the original zone, and that it answers clients."""
+        for host in self.inventory.gateway.hosts:
+            if host.name not in self.fleet.transports:
+                continue  # it is among what is left already
             try:
-                config = gateway_of(self.inventory, self.fleet.transports, "recover").read()
-                if config.configured_zone != primary:
+                config = self._read(host)
+                if config.configured_zone != original:
                     named = config.configured_zone or f"no single zone: {config.reason}"
-                    self.recovered.left.append(f"the gateway is configured for {named}, not for {primary}")
+                    self.recovered.left.append(
+                        f"{host.name}: the gateway is configured for {named}, not for {original}"
+                    )
             except DrillctlError as error:
                 self.recovered.left.append(str(error))
         deadline = time.monotonic() + SWITCH
         zone, problem = serving_zone(self.inventory)
-        while zone != primary and time.monotonic() < deadline and not self.recovered.left:
+        while zone != original and time.monotonic() < deadline and not self.recovered.left:
             self.interrupt.sleep(0.5)
             zone, problem = serving_zone(self.inventory)
-        if zone != primary:
-            self.recovered.left.append(problem or f"clients are answered by {zone}, not by {primary}")
+        if zone != original:
+            self.recovered.left.append(problem or f"clients are answered by {zone}, not by {original}")
 
     def _same_bytes(self, host: Host, sha256: str) -> None:
-        gateway = gateway_of(self.inventory, self.fleet.transports, "recover")
-        found = gateway.read().host(host.name).sha256
+        found = self._read(host).host(host.name).sha256
         if found != sha256:
             raise GatewayError(f"the config's sha256 is {found}, the original's was {sha256}", host=host.name)
+
+    def _read(self, host: Host) -> GatewayConfig:
+        """Read the config of one gateway host: another one may be out of reach."""
+        only = self.inventory.gateway.model_copy(update={"hosts": (host,)})
+        alone = self.inventory.model_copy(update={"gateway": only})
+        return gateway_of(alone, self.fleet.transports, "recover").read()
 
     def _wait_ready(self, host: Host, client: GuardClient) -> None:
         deadline = time.monotonic() + READY

@@ -11,6 +11,7 @@ from drillctl import recover, restore
 from drillctl.errors import Aborted, GatewayError, Unreachable, UsageError
 from drillctl.faults import KINDS
 from drillctl.gateway.scripted import ScriptedGateway
+from drillctl.guard.lease import Holding
 from drillctl.hosts.scripted import ScriptedTransport
 from drillctl.interrupt import Interrupt
 from drillctl.journal import Journal
@@ -68,6 +69,10 @@ class Told:
     def __init__(self) -> None:
         self.undone: list[tuple[str, tuple[str, ...]]] = []
         self.struck: list[str] = []
+        self.others: list[Holding] = []
+
+    def taken(self) -> list[Holding]:
+        return self.others
 
     def quiet(self, wanted: bool) -> None:
         pass
@@ -91,6 +96,23 @@ def test_what_was_staged_by_half_is_removed_by_the_guard_which_knows_where_it_is
     assert told.undone == [("gateway.discard", ("gateway",))]
     assert told.struck == ["gateway.discard"]
     assert connected.findings.left == []
+
+
+def test_what_another_drill_holds_by_now_is_left_to_it(
+    connected: Run, machines: dict[str, Machine], gateway: ScriptedGateway
+) -> None:
+    """The machine slept, the guards undid and freed, somebody else drills: the same unit down, the same config."""
+    drilled(connected)
+    told, at = Told(), gateway.files["gateway"]
+    told.others = [Holding(name, "held", 2, "run-2", "ann", "noon") for name in ("gateway", "a-1")]
+    connected.guards = told  # type: ignore[assignment]
+    restore.carry_out(connected, stop_started=True)
+    assert not machines["a-1"].running
+    assert gateway.files["gateway"] == at
+    assert {"restore", "discard"}.isdisjoint(gateway.calls)
+    assert [what.partition(":")[0] for what in connected.findings.left] == ["gateway", "a-1"]
+    assert "run-2, by ann, holds it since noon: nothing was touched there" in connected.findings.left[0]
+    assert list(journals.outstanding(connected.journal.path)) == [], "`recover` must not come into its way either"
 
 
 def started_by_the_drill(run: Run, machine: Machine) -> None:
@@ -290,6 +312,16 @@ def test_a_stop_while_restoring_does_not_stop_it(connected: Run, machines: dict[
     assert machines["a-1"].running
 
 
+def test_a_gateway_that_cannot_be_read_at_the_end_of_a_switch_is_told(connected: Run, gateway: ScriptedGateway) -> None:
+    """The switch was made: it must end with a report, and what its guards hold must not be given up."""
+    drilled(connected)
+    gateway.fail["read"] = Unreachable("no answer", host="gateway")
+    restore.keep(connected)
+    assert connected.findings.left == ["the gateway's config could not be read again: gateway: no answer"]
+    assert connected.records[-1].status == "failed"
+    assert not connected.findings.kept
+
+
 # ---- from the journal, by another drillctl
 
 
@@ -330,6 +362,38 @@ def test_a_killed_run_is_found_and_put_back_from_its_journal(
     assert gateway.files["gateway"] == connected.original.hosts[0].content
     assert machines["a-1"].running
     assert recover.carry_out(killed, estate, Interrupt(), connected.watcher) == [], "safe to repeat"
+
+
+def test_what_the_run_itself_puts_back_in_the_last_moment_is_not_put_back_again(
+    killed: str, connected: Run, estate: Inventory, gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may end between the look at its journal and the claim of it; then there is nothing left to do."""
+    claim = Journal.claim
+
+    def ended_meanwhile(journal: Journal) -> None:
+        for undo in journals.outstanding(journal.path):
+            connected.journal.undone(undo)
+        claim(journal)
+
+    monkeypatch.setattr(Journal, "claim", ended_meanwhile)
+    recover.carry_out(killed, estate, Interrupt(), connected.watcher)
+    assert "restore" not in gateway.calls
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_a_recovered_run_gives_up_the_zone_that_the_run_gave_up(
+    killed: str, connected: Run, estate: Inventory, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    connected.journal.path.write_text(
+        connected.journal.path.read_text().replace(
+            '"event": "run"', f'"event": "run", "force": {str(force).lower()}', 1
+        )
+    )
+    forced: list[bool] = []
+    connect = recover.connect.carry_out
+    monkeypatch.setattr(recover.connect, "carry_out", lambda run: (forced.append(run.force), connect(run)))
+    recover.carry_out(killed, estate, Interrupt(), connected.watcher)
+    assert forced == [force]
 
 
 def test_what_could_not_be_put_back_stays_to_be_recovered(

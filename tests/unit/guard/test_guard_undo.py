@@ -335,6 +335,20 @@ def test_it_gives_up_after_a_while_and_keeps_the_undo(any_guard: Guard, zone: Zo
     assert path.read_bytes() == ORIGINAL
 
 
+def test_a_broken_lease_is_undone_by_itself_although_it_had_been_given_up(guard: Guard, zone: Zone) -> None:
+    path = live(guard)
+    zone.status = 503
+    guard.acquire()
+    register_restore(guard, path, zone.url)
+    guard.kill_watch()
+    (guard.folder / "stuck").touch()
+    assert "state undoing" in guard.say("break", "run-1")
+    assert path.read_bytes() == OURS
+    zone.status = 200
+    until(lambda: guard.files() == {"epoch"})
+    assert path.read_bytes() == ORIGINAL
+
+
 def test_a_full_disk_refuses_a_registration_but_stops_no_undo(any_guard: Guard, zone: Zone) -> None:
     path = live(any_guard)
     any_guard.acquire()

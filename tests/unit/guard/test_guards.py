@@ -219,6 +219,31 @@ def test_an_undo_that_a_guard_cannot_carry_out_is_told(hosts: Hosts) -> None:
         guards.undo_held("strange", ["g-1"])
 
 
+@pytest.mark.parametrize("what", ["strike", "undo", "undo_held", "release"])
+def test_a_guard_that_could_not_undo_is_not_taken_for_one_that_has(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(module, "SETTLE", 0.5)
+    guards, order = hosts.guards("run-1"), Order("strange", "strange", ("x",))
+    guards.acquire(again=False)
+    guards.register({"g-1": order, "g-2": NOTE})
+    for host in ("g-1", "g-2"):
+        hosts.client(host).break_lease("run-1", forget=False)
+    ways = {
+        "strike": lambda: guards.strike("strange", ["g-1"]),
+        "undo": lambda: guards.undo("g-1", order),
+        "undo_held": lambda: guards.undo_held("strange", ["g-1"]),
+        "release": guards.release,
+    }
+    with pytest.raises(
+        HostError, match=r"g-1: the lease ended, and its guard still has to undo strange .*knows no undo"
+    ):
+        ways[what]()
+    assert "g-1" in guards.ended
+    guards.strike(NOTE.id, ["g-2"])
+    hosts.client("g-1").break_lease("run-1", forget=True)
+
+
 def test_heartbeats_keep_the_leases(hosts: Hosts) -> None:
     guards = hosts.guards("run-1", ttl=2)
     guards.acquire(again=False)
@@ -261,6 +286,22 @@ def test_without_heartbeats_the_guards_free_themselves(hosts: Hosts) -> None:
         guards.register({"g-1": NOTE})
     guards.release()
     assert guards.ended == set(hosts.transports)
+
+
+def test_a_run_that_slept_sees_which_hosts_another_one_holds_by_now(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guards = hosts.guards("run-1")
+    guards.acquire(again=False)
+    for host in ("g-1", "a-1"):
+        hosts.client(host).break_lease("run-1", forget=False)
+    hosts.client("g-1").acquire("run-2", "ann", 30)
+    assert guards.taken() == [], "a lease that was just renewed is ours for sure"
+    now = module.clock()
+    monkeypatch.setattr(module, "clock", lambda: now + 3600)
+    (held,) = guards.taken()
+    assert (held.host, held.run, held.owner) == ("g-1", "run-2", "ann")
+    assert guards.ended == {"g-1"}
 
 
 @pytest.mark.parametrize("how", ["taken over", "unreachable"])
