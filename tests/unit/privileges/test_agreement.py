@@ -119,7 +119,15 @@ def test_the_gateways_undos_are_taken(example: Inventory, tmp_path: Path) -> Non
     staging = f"{config.rpartition('/')[0]}/.drillctl-{RUN_ID}"
     guard.register(orders.discard({"gw-1": (staging,)})["gw-1"])
     sha = "0123456789abcdef" * 4
-    words = (config, sha, "644", "0:0", sha, "nginx -s reload", *gateway_orders.health_urls(example, example.zone("primary")))
+    words = (
+        config,
+        sha,
+        "644",
+        "0:0",
+        sha,
+        "nginx -s reload",
+        *gateway_orders.health_urls(example, example.zone("primary")),
+    )
     guard.register(Order("gateway.restore", "gateway.restore", words, b"bytes"))
     assert asked.refused == []
 
