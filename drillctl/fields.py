@@ -24,6 +24,13 @@ Name = Annotated[
     str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a name of letters, digits, `.`, `_` and `-`, at most 63")
 ]
 Address = Annotated[str, matching(r"[A-Za-z0-9_.:\[\]-]{1,253}", "an IP address or a host name")]
+UserName = Annotated[
+    str,
+    matching(
+        r"[A-Za-z0-9_][A-Za-z0-9._@\\-]{0,254}\$?",
+        "a user's name of letters, digits, `.`, `_`, `-`, `@` and `\\`, a `$` at most at its end",
+    ),
+]
 AbsolutePath = Annotated[str, matching(r"/[^\x00\n\r]*", "an absolute path")]
 UrlPath = Annotated[str, matching(r"/\S*", "a path that begins with /")]
 Sha256 = Annotated[str, matching(r"[0-9a-f]{64}", "a sha256 in 64 lower-case hex digits, as sha256sum prints it")]

@@ -28,6 +28,7 @@ from drillctl.fields import (
     UnitName,
     UpstreamName,
     UrlPath,
+    UserName,
     VariableName,
 )
 from drillctl.gate_plan import GatePlan
@@ -45,7 +46,7 @@ class SshOptions(Part):
     `sudo: true` is the older way to say `privileges: sudo`.
     """
 
-    user: str | None = None
+    user: UserName | None = None
     key: Path | None = None
     known_hosts: Path | None = None
     port: Port | None = None

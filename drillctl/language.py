@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from drillctl.fields import AbsolutePath, Name, Part, UrlPath
 from drillctl.inventory import Role
@@ -22,6 +22,16 @@ Signal = Literal["refused", "reset", "closed", "timeout", "5xx", "4xx", "slow", 
 
 SIGNALS: tuple[Signal, ...] = ("refused", "reset", "closed", "timeout", "5xx", "4xx", "slow", "other")
 """What a request can show of an outage; `closed` is an answer that was cut off, `slow` one that took too long."""
+
+
+def _one_line(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what the guard, which keeps an undo in lines, could not carry out as it was meant."""
+    if any("\n" in word for word in words):
+        raise ValueError("must be of one line, as its host's guard keeps it; put a script on the host and name that")
+    return words
+
+
+UndoWords = Annotated[Words, AfterValidator(_one_line)]
 
 
 class StepModel(Part):
@@ -164,7 +174,7 @@ class ActionStep(StepModel):
     http: HttpRequest | None = None
     command: RemoteCommand | None = None
     python: PythonCall | None = None
-    undo: Words | None = None
+    undo: UndoWords | None = None
 
     @model_validator(mode="after")
     def _has_one_way(self) -> ActionStep:
@@ -213,6 +223,7 @@ __all__ = [
     "StepModel",
     "SwitchStep",
     "Target",
+    "UndoWords",
     "VerifyStep",
     "Words",
 ]

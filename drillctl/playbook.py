@@ -263,6 +263,9 @@ def _restored(playbook: Playbook, order: Sequence[str]) -> list[tuple[yamlfile.L
         found.append((("restore",), "the steps switch the gateway, but `restore` has no `failback`"))
     if "fault" in order and "heal" not in restore:
         found.append((("restore",), "the steps make a fault, but `restore` has no `heal`"))
+    for place, step in enumerate(playbook.steps):
+        if isinstance(step, ActionStep) and step.undo is not None and "heal" not in restore:
+            found.append((("steps", place), "only `heal` carries out the `undo` of an `action`; `restore` has none"))
     if "heal" in restore and "failback" in restore and restore.index("heal") > restore.index("failback"):
         place = restore.index("failback")
         found.append((("restore", place), "`failback` before `heal` would send clients to a zone that is down"))

@@ -78,6 +78,9 @@ class Moments:
     fault_began: float | None = None
     """When the fault that clients were to notice began."""
     fault_proven: float | None = None
+    """When that fault was proven on all its hosts."""
+    other_proven: float | None = None
+    """When the first fault that clients were not to notice was proven on all its hosts."""
     outage_until: float | None = None
     """When the next fault of clients began: the outage of the first is measured up to here."""
     detected: float | None = None

@@ -16,7 +16,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from drillctl.errors import UsageError
+from drillctl.errors import Inconclusive, UsageError
 from drillctl.gateway.gateway import GatewayConfig, HostConfig, Staged, StagedHost
 
 if TYPE_CHECKING:
@@ -29,14 +29,13 @@ PLAYBOOK = "playbook.json"
 
 
 def keep_playbook(folder: Path, playbook: Playbook) -> None:
-    """Write the playbook as it is carried out."""
+    """Write the playbook as it is carried out. Raises Inconclusive when the disk does not take it, as all of these."""
     _write(folder / PLAYBOOK, playbook.model_dump_json(by_alias=True, indent=2).encode())
 
 
 def keep_original(folder: Path, config: GatewayConfig) -> None:
     """Write the original config of every gateway host, synced to disk."""
     before = folder / "before"
-    before.mkdir(mode=0o700, exist_ok=True)
     for host in config.hosts:
         _write(before / f"{host.host}.conf", host.content)
         about = {
@@ -53,7 +52,6 @@ def keep_original(folder: Path, config: GatewayConfig) -> None:
 
 def keep_staged(folder: Path, staged: Staged) -> None:
     """Write where the candidates lie, and their bytes."""
-    (folder / "staged").mkdir(mode=0o700, exist_ok=True)
     for host in staged.hosts:
         _write(folder / "staged" / f"{host.host}.conf", host.content)
     hosts = [
@@ -65,8 +63,7 @@ def keep_staged(folder: Path, staged: Staged) -> None:
 
 def keep_after(folder: Path, config: GatewayConfig) -> None:
     """Write the config of every gateway host as it is after the drill, for the record; a full disk is no failure."""
-    with contextlib.suppress(OSError):
-        (folder / "after").mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(Inconclusive):
         for host in config.hosts:
             _write(folder / "after" / f"{host.host}.conf", host.content)
 
@@ -100,7 +97,19 @@ def read_staged(folder: Path) -> Staged | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there as a whole or not at all, whenever drillctl is killed."""
+    """Write a file so that it is there as a whole or not at all, whenever drillctl is killed. Raises Inconclusive."""
+    try:
+        _replace(path, content)
+    except OSError as error:
+        raise Inconclusive(
+            f"{path} cannot be written: {error.strerror}",
+            state="what it was to hold was not changed",
+            hint="make room there, or set DRILLCTL_HOME to a folder on another disk",
+        ) from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     with new.open("wb") as file:
         file.write(content)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -246,14 +245,11 @@ def people_of(estate: Inventory, approver: str | None = None, participants: list
 
 def _operator() -> str:
     """Return the account that runs drillctl, and where."""
-    import getpass
     import platform
 
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user id that has no name
-        user = str(os.getuid())
-    return f"{user}@{platform.node()}"
+    from drillctl import account
+
+    return f"{account.user()}@{platform.node()}"
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pydantic import ConfigDict
 
 from drillctl.errors import Inconclusive
 from drillctl.faults.fault import Fault, Place
-from drillctl.language import Seconds, Words
+from drillctl.language import Seconds, UndoWords, Words
 from drillctl.undo import Undo
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Command(Fault):
     fault: Literal["command"]
     inject_words: Words
     prove_words: Words
-    undo_words: Words
+    undo_words: UndoWords
     timeout_seconds: Seconds = 30.0
     privileged: bool = True
 

@@ -87,6 +87,11 @@ class DiskFull(Fault):
         folder = self._folder(place.inventory, place.host)
         return f"the disk of {folder} takes no byte any more ({shown.get('bytes')} bytes of filling)"
 
+    def still(self, place: Place) -> None:
+        filler = self._filler(place.inventory, place.host)
+        if place.transport.run(["test", "-e", filler], check=False, privileged=True).exit_code:
+            raise Inconclusive("the file that fills the disk is gone: the fault did not last", host=place.host.name)
+
     def _folder(self, inventory: Inventory, host: Host) -> str:
         return self.path or str(PurePosixPath(inventory.model_path(host)).parent)
 

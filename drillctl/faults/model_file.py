@@ -15,21 +15,28 @@ if TYPE_CHECKING:
     from drillctl.inventory import Host, Inventory
 
 # $1 live file, $2 where it is kept meanwhile, $3 deleted or altered, $4 unit, $5 the drop-in that marks the fault.
+# A large model's copy may outlast the lease, or drillctl's patience: whoever undoes the fault meanwhile removes the
+# copy (`file.put-back`) and the drop-in (`service.revive`), and then nothing may be moved any more.
 SPOIL = """
 set -eu
 live=$1 kept=$2 how=$3 unit=$4 drop_in=$5
 [ -f "$live" ] && [ ! -e "$kept" ] || { echo "$live is not there, or $kept is" >&2; exit 1; }
+trap 'rm -f -- "$kept.copy"' EXIT
+trap 'exit 1' HUP INT TERM
 mkdir -p "${drop_in%/*}"
 : > "$drop_in"
+marked() { [ -e "$drop_in" ] || { echo "the fault was undone meanwhile; $live was left as it is" >&2; exit 1; }; }
 if [ "$how" = altered ]; then
     size=$(stat -c %s -- "$live")
     cp -p -- "$live" "$kept.copy"
     # One byte in the middle becomes another, whatever it was.
     byte=$(od -An -tu1 -j $((size / 2)) -N 1 -- "$live" | tr -d ' ')
     printf "\\\\$(printf %o $((255 - byte)))" | dd of="$kept.copy" bs=1 seek=$((size / 2)) conv=notrunc status=none
+    marked
     mv -- "$live" "$kept"
-    mv -- "$kept.copy" "$live"
+    mv -- "$kept.copy" "$live" || { [ ! -e "$kept" ] || mv -- "$kept" "$live"; exit 1; }
 else
+    marked
     mv -- "$live" "$kept"
 fi
 systemctl daemon-reload

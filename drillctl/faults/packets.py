@@ -5,6 +5,7 @@ All rules are in one table of the drill's own on the zone's host, so that removi
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from drillctl.inventory import Host, Inventory
 
 Side = Literal["gateway", "clients", "drillctl"]
+Others = Literal["gateway", "clients"]
+
+DELAY = 0.5
+"""Seconds until a cut to drillctl itself begins; the command that makes it must end before."""
 
 CHECK = """
 command -v nft >/dev/null || { echo "nft is not installed" >&2; exit 1; }
@@ -55,17 +60,22 @@ chain() {
     printf '%s\\n' "$rules" | sed -n "s/^$1 //p" | sed "$3"
     echo "}"
 }
-{
+text=$(
     echo "table inet $table {"
     chain in input ''
     chain out output 's/reject with tcp reset/drop/'
     echo "}"
-} | nft -f -
-if [ "$most" != 0 ]; then
-    # A cut to drillctl itself cannot be undone by drillctl; it ends by itself, and by the guard in any case.
-    setsid sh -c 'sleep "$1"; nft delete table inet "$2"' drillctl "$most" "$table" </dev/null >/dev/null 2>&1 &
+)
+if [ "$most" = 0 ]; then
+    printf '%s\\n' "$text" | nft -f -
+else
+    # A cut to drillctl itself is made once this has ended, or drillctl would never hear that it has. Nor can drillctl
+    # undo it: it ends by itself, and by the guard in any case.
+    printf '%s\\n' "$text" | nft -c -f -
+    setsid sh -c 'sleep @DELAY@; printf "%s\\n" "$3" | nft -f -; sleep "$1"; nft delete table inet "$2"' \\
+        drillctl "$most" "$table" "$text" </dev/null >/dev/null 2>&1 &
 fi
-"""
+""".replace("@DELAY@", f"{DELAY:g}")
 
 # Wait until the rules have hit packets: $1 table, $2 hundredths of a second at most.
 HITS = """
@@ -170,23 +180,31 @@ class Partition(Packets):
     def prove(self, place: Place, said: str) -> str:
         if self.meets != "drillctl":
             return super().prove(place, said)
-        # The way to look is cut; that the host did not answer for a while is the proof.
-        if place.transport.alive(timeout=min(2.0, self.seconds / 2)):
-            raise Inconclusive("the fault is not proven: the host still answers drillctl", host=place.host.name)
-        return f"the host does not answer drillctl, for {self.seconds} s"
+        # The way to look is cut; that the host did not answer for a while is the proof. The cut is yet to begin.
+        deadline = time.monotonic() + DELAY + min(2.0, self.seconds / 2)
+        while time.monotonic() < deadline:
+            if not place.transport.alive(timeout=min(2.0, self.seconds / 2)):
+                return f"the host does not answer drillctl, for {self.seconds} s"
+            time.sleep(0.05)
+        raise Inconclusive("the fault is not proven: the host still answers drillctl", host=place.host.name)
 
 
 class Reject(Packets):
-    """Refuse every connection to the zone's port with a reset, as a firewall does."""
+    """Refuse every connection to the zone's port with a reset, as a firewall does.
+
+    Not drillctl's own: there is nothing that would end it by itself.
+    """
 
     fault: Literal["reject"]
+    meets: Annotated[Others, Field(alias="from")] = "gateway"
     verdict: ClassVar[str] = "reject"
 
 
 class Loss(Packets):
-    """Lose so many per cent of the packets, both ways, by chance."""
+    """Lose so many per cent of the packets, both ways, by chance; not of drillctl's own, as with `reject`."""
 
     fault: Literal["loss"]
+    meets: Annotated[Others, Field(alias="from")] = "gateway"
     percent: Annotated[float, Field(strict=True, gt=0, le=100)] = 30.0
     verdict: ClassVar[str] = "loss"
 

@@ -26,6 +26,7 @@ from drillctl.gateway.gateway import (
     Staged,
     StagedHost,
 )
+from drillctl.gateway.nginx_config import normalised
 from drillctl.gateway.state_file import StateFile, parts_of
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class HaproxyGateway(ChoosingGateway["_HaproxyHost"]):
 
         def since(host: _HaproxyHost) -> dict[str, int]:
             before = mark.counters.get(host.name, {})
-            places = {server.name: server.address for server in host.servers()}
+            places = {server.name: self._called(server) for server in host.servers()}
             counted: dict[str, int] = {}
             for name, now in host.answers().items():
                 new = now - before.get(name, 0) if now >= before.get(name, 0) else now
@@ -109,6 +110,15 @@ class HaproxyGateway(ChoosingGateway["_HaproxyHost"]):
             for address, number in part.items():
                 total[address] = total.get(address, 0) + number
         return Served(sum(total.values()), total)
+
+    def _called(self, server: states.BackendServer) -> str:
+        """Return what the inventory calls a server, by address or by name; its address when it is of no zone."""
+        names = {*server.names, *map(normalised, server.names)}
+        for zone in self._inventory.zones:
+            for address in configured_zone.addresses(self._inventory, zone):
+                if address in names or normalised(address) in names:
+                    return address
+        return server.address
 
     def zone_of(self, config: HostConfig) -> str | None:
         return self._zone(config.choice)[0]

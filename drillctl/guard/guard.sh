@@ -243,6 +243,8 @@ remove_filter() { # nftables table
 
 put_back() { # live file, where it was kept meanwhile
     case $2 in */.drillctl-*) ;; *) oops "$2 is no file of a drill" || return ;; esac
+    # An altered copy that is still in the making must not be put in place after this.
+    rm -f -- "$2.copy"
     [ ! -e "$2" ] || { mv -f -- "$2" "$1" && harden "${1%/*}"; } || oops "$1 could not be put back"
 }
 

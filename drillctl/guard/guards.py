@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import re
 import socket
@@ -11,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self, TypeAlias
 
+from drillctl import account
 from drillctl.errors import Aborted, DrillctlError, HostError
 from drillctl.guard import orders
 from drillctl.guard.client import GuardClient
@@ -36,7 +36,7 @@ OnLost: TypeAlias = "Callable[[str, str, bool], None]"
 
 def owner() -> str:
     """Return who this is, for others to read: user, machine, pid; of odd characters only that they are there."""
-    return re.sub(r"[^A-Za-z0-9 ._@+-]", "_", f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}")
+    return re.sub(r"[^A-Za-z0-9 ._@+-]", "_", f"{account.user()}@{socket.gethostname()} pid {os.getpid()}")
 
 
 def clock() -> float:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PAUSE = 0.2
+"""Seconds between two attempts to log in again."""
+
 
 class Fleet:
     """Connected hosts by name."""
@@ -47,19 +50,25 @@ class Fleet:
     def reconnect(self, hosts: Collection[str], within: float) -> dict[str, bool]:
         """Log in again, at once, to hosts whose connection was lost; tell for each whether that was done in time.
 
+        What is refused is tried again until then: an sshd that is being restarted refuses for a moment.
         A login that takes longer goes on, and the host can be used from when it succeeds.
         """
         back: dict[str, bool] = dict.fromkeys(hosts, False)
 
         def attempt(host: str) -> None:
             # Why it cannot be reached is said by whatever needs it next.
-            with contextlib.suppress(DrillctlError):
-                self.transports[host].reconnect()
-                self.lost.discard(host)
-                back[host] = True
+            while True:
+                with contextlib.suppress(DrillctlError):
+                    self.transports[host].reconnect()
+                    self.lost.discard(host)
+                    back[host] = True
+                    return
+                if time.monotonic() + PAUSE > deadline:
+                    return
+                time.sleep(PAUSE)
 
-        threads = [threading.Thread(target=attempt, args=(host,), name=f"login {host}", daemon=True) for host in hosts]
         deadline = time.monotonic() + within
+        threads = [threading.Thread(target=attempt, args=(host,), name=f"login {host}", daemon=True) for host in hosts]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import logging
 import select
 import shlex
@@ -16,11 +15,12 @@ from typing import TYPE_CHECKING, cast
 
 import paramiko
 
+from drillctl import account
 from drillctl.errors import FileError, HostError, HostKeyRefused, LoginRefused, Unreachable
 from drillctl.hosts.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from drillctl.inventory import SshOptions
 
@@ -251,10 +251,8 @@ def _login(host: str, address: str, options: SshOptions) -> tuple[paramiko.SSHCl
     configured = _user_config(address)
     hostname = configured.get("hostname", address)
     port = options.port or int(configured.get("port", 22))
-    user = options.user or configured.get("user") or getpass.getuser()
-    identities = (
-        [str(options.key)] if options.key else [str(Path(p).expanduser()) for p in configured.get("identityfile", [])]
-    )
+    user = options.user or configured.get("user") or account.user()
+    identities = [str(options.key)] if options.key else _existing(configured.get("identityfile", []))
     if options.key and not options.key.is_file():
         raise FileError([f"{options.key}:1:1: the SSH key of `{host}` is not there"])
     client = paramiko.SSHClient()
@@ -327,15 +325,31 @@ class _Refuse(paramiko.MissingHostKeyPolicy):
 
 
 def _load_known_hosts(client: paramiko.SSHClient, host: str, options: SshOptions) -> None:
-    if options.known_hosts is None:
-        client.load_system_host_keys()
-        return
+    path = options.known_hosts or Path("~/.ssh/known_hosts").expanduser()
     try:
-        client.load_system_host_keys(str(options.known_hosts))
+        # Without a name it reads the user's own, which need not be there.
+        client.load_system_host_keys(str(options.known_hosts) if options.known_hosts else None)
     except OSError as error:
+        raise FileError([f"{path}:1:1: the known_hosts file of `{host}` cannot be read: {error.strerror}"]) from None
+    except (paramiko.hostkeys.InvalidHostKey, ValueError) as error:
         raise FileError(
-            [f"{options.known_hosts}:1:1: the known_hosts file of `{host}` cannot be read: {error.strerror}"]
+            [
+                f"{path}:{_line_of(path, error)}:1: the known_hosts file of `{host}` has a line that is not read: "
+                "it takes keys of hosts alone, no `@cert-authority`; name a file without it in `ssh.known_hosts`"
+            ]
         ) from None
+
+
+def _line_of(path: Path, error: Exception) -> int:
+    """Return the number of the line that paramiko did not read; 1 when it does not say which."""
+    line = getattr(error, "line", None)
+    lines = [text.strip() for text in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return lines.index(line.strip()) + 1 if isinstance(line, str) and line.strip() in lines else 1
+
+
+def _existing(identities: Iterable[str]) -> list[str]:
+    """Return the keys of ~/.ssh/config that are there; `ssh` passes over the others as well."""
+    return [str(path) for name in identities if (path := Path(name).expanduser()).is_file()]
 
 
 def _user_config(address: str) -> paramiko.SSHConfigDict:

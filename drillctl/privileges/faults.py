@@ -40,6 +40,7 @@ def of_zone_host(inventory: Inventory, host: Host, unit: str) -> list[Program]:
     named, port = (exactly("systemd"), exactly(unit)), exactly(str(inventory.port(host)))
     live = inventory.model_path(host)
     folder, kept = exactly(dirname(live)), model_file.kept_of(live)
+    filler = f"{dirname(live)}/.drillctl-filler"
     where, drop_in = exactly(live), exactly(hold_of(unit))
     on_states = Program("fault-states", f"say in which states {unit}'s processes are", hang.STATES, (named,))
     verdicts = (exactly("drop"), exactly("reject"), Argument("loss-", "0-9", called="per mille", most=4))
@@ -72,8 +73,9 @@ def of_zone_host(inventory: Inventory, host: Host, unit: str) -> list[Program]:
                 "fault-disk-full",
                 "fill the disk where the model is",
                 disk_full.FILL,
-                ((exactly(f"{dirname(live)}/.drillctl-filler"),),),
+                ((exactly(filler),),),
             ),
+            plain("fault-disk-filled", "say whether the disk is filled", ["test", "-e", filler]),
         ],
         "reboot": [Program("fault-reboot", "reboot the host", reboot.REBOOT)],
     }
@@ -92,7 +94,7 @@ def of_zone_host(inventory: Inventory, host: Host, unit: str) -> list[Program]:
                 packets.INJECT,
                 (
                     (*rest, (exactly("gateway"), exactly("clients")), exactly("0"), *gateways),
-                    (_TABLE, NUMBER, verdicts, exactly("drillctl"), _SECONDS, _ADDRESS),
+                    (_TABLE, NUMBER, exactly("drop"), exactly("drillctl"), _SECONDS, _ADDRESS),
                 ),
                 checks='case $4$5 in drillctl0*) deny "a cut to drillctl must end by itself" ;; esac\n',
             ),

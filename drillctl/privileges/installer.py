@@ -24,7 +24,7 @@ _INSTALL = r"""#!/bin/sh
 set -eu
 umask 022
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
-folder=@FOLDER@ rules=@SUDOERS@ user=@USER@
+folder=@FOLDER@ rules=@SUDOERS@ user=@QUOTED@
 names=' @NAMES@ '
 
 fail() { printf 'drillctl: %s\n' "$*" >&2; printf 'drillctl: nothing was changed\n' >&2; exit 1; }
@@ -109,7 +109,8 @@ done
 rm -f -- @SUDOERS@
 rm -rf -- @FOLDER@ /var/lib/drillctl/@HOST@
 rmdir /var/lib/drillctl 2>/dev/null || :
-echo "drillctl: removed; the user @USER@ stays, \`userdel -r @USER@\` removes it as well"
+user=@QUOTED@
+printf 'drillctl: removed; the user %s stays, `userdel -r %s` removes it as well\n' "$user" "$user"
 """
 
 
@@ -163,6 +164,7 @@ def how(host: str, address: str) -> str:
 
 def _common(script: str, inventory: Inventory, host: Host) -> str:
     values = {
+        "@QUOTED@": shlex.quote(sudoers.user_of(inventory, host)),
         "@USER@": sudoers.user_of(inventory, host),
         "@HOST@": host.name,
         "@ESTATE@": inventory.name,

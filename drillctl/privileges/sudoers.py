@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from drillctl.errors import UsageError
@@ -19,7 +20,8 @@ def text(inventory: Inventory, host: Host) -> str:
     programs = registry.programs(inventory, host)
     if not programs:
         return ""
-    user = user_of(inventory, host)
+    # What is part of sudoers' own language is escaped in a word (sudoers(5), other special characters).
+    user = re.sub(r"([@\\])", r"\\\1", user_of(inventory, host))
     # Without arguments in its line a program may be called with any; each program checks its own (docs/privileges.md).
     commands = ", \\\n    ".join(program.path + ("" if any(program.variants) else ' ""') for program in programs)
     return f"""\

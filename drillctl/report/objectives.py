@@ -114,7 +114,7 @@ def _detections(run: Run) -> list[Objective]:
                     "no false alarm",
                     f"nothing detected within {step.within_seconds:g} s",
                     "nothing" if alarm is None else alarm.evidence,
-                    met=alarm is None if run.moments.fault_proven is not None or not _strikes(run) else None,
+                    met=alarm is None if _proven(run) or not _strikes(run) else None,
                 )
             )
     if wanted.false_alarms is not None:
@@ -125,6 +125,12 @@ def _detections(run: Run) -> list[Objective]:
         met = None if count is None else count <= wanted.false_alarms
         found.append(Objective("false alarms", f"≤ {wanted.false_alarms}", _or_not(count), met=met))
     return found
+
+
+def _proven(run: Run) -> bool:
+    """Tell whether the fault was proven: the one that clients were to notice, if there was one."""
+    moments = run.moments
+    return (moments.other_proven if moments.fault_began is None else moments.fault_proven) is not None
 
 
 def _strikes(run: Run) -> bool:

@@ -11,10 +11,12 @@ import requests
 from drillctl.errors import DrillctlError, GatewayError, HostError, Inconclusive, NotStarted
 from drillctl.faults.command import command_undo
 from drillctl.language import ActionStep, ProbeStep
+from drillctl.privileges.installed import Installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from drillctl.inventory import Host
     from drillctl.language import HttpRequest, PythonCall, RemoteCommand
     from drillctl.run import Run
 
@@ -23,19 +25,34 @@ GROUP = "drillctl.steps"
 
 
 def check(run: Run) -> None:
-    """See that every function that the playbook names is installed here. Raises NotStarted."""
+    """See that every function that the playbook names is installed here, and what is to run as root there.
+
+    Raises NotStarted.
+    """
     for step in (*run.playbook.steps, *run.playbook.restore):
         if isinstance(step, ProbeStep | ActionStep) and step.python is not None:
             _function(step.python)
-        if isinstance(step, ActionStep) and step.command is not None:
+        if isinstance(step, ProbeStep | ActionStep) and step.command is not None:
             host = run.host(step.command.host)
-            if run.inventory.login(host).by == "installed":
+            if run.inventory.login(host).by != "installed":
+                continue
+            if step.command.privileged:
+                _check_program(run, host, step.command)
+            if isinstance(step, ActionStep):
                 raise NotStarted(
                     "the guard there may not run the `undo` of an action: only installed programs run as root",
                     host=host.name,
                     hint="such actions are for hosts with `ssh: {privileges: sudo}`",
                     state="nothing was changed",
                 )
+
+
+def _check_program(run: Run, host: Host, command: RemoteCommand) -> None:
+    """See that a command that is to run as root is among the installed programs. Raises NotStarted."""
+    try:
+        Installed(run.inventory, host).of_command(command.run)
+    except HostError as error:
+        raise NotStarted(error.message, host=host.name, hint=error.hint, state="nothing was changed") from None
 
 
 def carry_out(run: Run, step: ProbeStep | ActionStep) -> None:

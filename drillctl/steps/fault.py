@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future
 from dataclasses import replace
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 from drillctl.errors import Inconclusive, NotStarted
@@ -63,24 +63,50 @@ def carry_out(run: Run, fault: Fault) -> None:
     A proof that takes seconds is awaited by `gather`, so that clients' detection and the switch do not wait for it.
     """
     began = time.monotonic()
+    hosts = hosts_of(run.inventory, fault)
+    proven = _Proven(run, {host.name for host in hosts})
     if fault.on_gateway or fault.zone in ("both", run.serving):
         if run.moments.fault_began is None:
             run.moments.fault_began = began
+            proven.for_clients = True
         else:
             run.moments.outage_until = run.moments.outage_until or began
-    each(hosts_of(run.inventory, fault), lambda host: _strike(run, fault, host))
-    if not fault.slow_to_prove:
-        run.moments.fault_proven = run.moments.fault_proven or time.monotonic()
+    each(hosts, lambda host: _strike(run, fault, host, proven))
+
+
+class _Proven:
+    """The hosts on which one fault is yet to be proven; when there is none any more, that moment is noted."""
+
+    def __init__(self, run: Run, hosts: set[str]) -> None:
+        self.for_clients = False
+        """Whether it is the fault that clients were to notice; the proof of another says nothing of that one."""
+        self._run = run
+        self._open = hosts
+        self._lock = Lock()
+
+    def on(self, host: str) -> None:
+        """Hear that it is proven on a host."""
+        with self._lock:
+            self._open.discard(host)
+            if self._open:
+                return
+        moments, now = self._run.moments, time.monotonic()
+        if self.for_clients:
+            moments.fault_proven = now
+        else:
+            moments.other_proven = moments.other_proven or now
 
 
 def gather(run: Run) -> None:
     """Wait for the proofs that are still awaited. Raises Inconclusive when one of them is none."""
     while run.proofs:
-        proof = run.proofs.pop(0)
+        # It stays until it is done: what ends this early must wait for it before hosts are put back.
+        proof = run.proofs[0]
         while not proof.done():
             run.interrupt.check()
             time.sleep(0.05)
         proof.result()
+        run.proofs.remove(proof)
 
 
 def still_struck(run: Run) -> None:
@@ -92,7 +118,7 @@ def still_struck(run: Run) -> None:
             struck.fault.still(struck.place)
 
 
-def _strike(run: Run, fault: Fault, host: Host) -> None:
+def _strike(run: Run, fault: Fault, host: Host, proven: _Proven) -> None:
     place = run.place(host)
     if fault.reboots:
         run.away.add(host.name)
@@ -103,14 +129,15 @@ def _strike(run: Run, fault: Fault, host: Host) -> None:
         struck = Struck(fault, place)
         run.findings.struck.append(struck)
         if fault.slow_to_prove:
-            run.proofs.append(_later(run, struck, said))
+            run.proofs.append(_later(run, struck, said, proven))
             done.detail = f"{_word(fault)}: injected, to be proven"
         else:
             done.detail = fault.prove(place, said)
             _note(run, struck, done.detail)
+            proven.on(host.name)
 
 
-def _later(run: Run, struck: Struck, said: str) -> Future[None]:
+def _later(run: Run, struck: Struck, said: str, proven: _Proven) -> Future[None]:
     """Prove in a thread of its own."""
     future: Future[None] = Future()
 
@@ -119,7 +146,7 @@ def _later(run: Run, struck: Struck, said: str) -> Future[None]:
             with run.step("proof", struck.place.host.name) as done:
                 done.detail = struck.fault.prove(struck.place, said)
                 _note(run, struck, done.detail)
-            run.moments.fault_proven = run.moments.fault_proven or time.monotonic()
+            proven.on(struck.place.host.name)
             future.set_result(None)
         except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
             future.set_exception(error)
@@ -131,8 +158,10 @@ def _later(run: Run, struck: Struck, said: str) -> Future[None]:
 def _note(run: Run, struck: Struck, evidence: str) -> None:
     if not evidence:
         raise Inconclusive("the fault was injected without any evidence", host=struck.place.host.name)
-    place = run.findings.struck.index(struck)
-    run.findings.struck[place] = replace(struck, evidence=evidence)
+    # It may have been healed while it was being proven, and is not looked for any more then.
+    for place, known in enumerate(run.findings.struck):
+        if known is struck:
+            run.findings.struck[place] = replace(struck, evidence=evidence)
 
 
 def _word(fault: Fault) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from drillctl.errors import GatewayError
+from drillctl.gateway.nginx_config import normalised
 from drillctl.steps import fault, golden
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def health(run: Run) -> None:
 def _say_log(run: Run, by_address: object, zone: str, reason: str | None) -> str:
     if not isinstance(by_address, dict):
         return f"the access log does not tell ({reason})"
-    own = {run.inventory.upstream(host) for z in run.inventory.zones if z.name == zone for host in z.hosts}
-    named = sum(number for address, number in by_address.items() if address in own)
+    hosts = [host for z in run.inventory.zones if z.name == zone for host in z.hosts]
+    own = {normalised(run.inventory.upstream(host)) for host in hosts}
+    named = sum(number for address, number in by_address.items() if normalised(address) in own)
     return f"access log: {named} of {sum(by_address.values())} by it"

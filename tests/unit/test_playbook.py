@@ -80,7 +80,16 @@ MISTAKES = [
         "'equality' or 'capacity', not 'luck'"],
     ),
     ("traffic:\n", "steady_state: []\ntraffic:\n", ["6:1: `steady_state` needs at least 1 entry"]),
+    # what a guard could not keep
+    ("- step: fault\n", '- step: fault\n    fault: command\n    inject: [a]\n    prove: [b]\n    undo: ["a\\nb"]\n',
+     ["15:5: `steps.0.undo` must be of one line, as its host's guard keeps it; put a script on the host "
+      "and name that"]),
+    ("- step: detect\n", '- step: action\n    command: {host: a-1, run: [a]}\n    undo: ["a\\n"]\n',
+     ["14:5: `steps.1.undo` must be of one line, as its host's guard keeps it; put a script on the host "
+      "and name that"]),
     # contradictions
+    (STEPS + "restore:\n" + RESTORE, '  - step: action\n    command: {host: a-1, run: [a]}\n    undo: [b]\nrestore:\n'
+     "  - step: observe\n", ["11:5: only `heal` carries out the `undo` of an `action`; `restore` has none"]),
     ("traffic:\n", "stop: {outage_seconds: 0.2}\ntraffic:\n",
      ["6:8: at 10 requests a second, 0.2 s without an answer are no outage"]),
     ("traffic:\n", "stop: {time_box: 60}\ntraffic:\n",

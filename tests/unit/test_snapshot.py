@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import stat
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drillctl import snapshot
-from drillctl.errors import UsageError
+from drillctl.errors import Inconclusive, UsageError
 from drillctl.gateway.gateway import GatewayConfig, HostConfig, Staged, StagedHost
 
 if TYPE_CHECKING:
@@ -99,3 +100,14 @@ def test_where_the_candidates_lie_comes_back_without_their_bytes(tmp_path: Path)
     assert [getattr(found.hosts[0], name) for name in kept] == [getattr(staged, name) for name in kept]
     assert found.hosts[0].content == b""
     assert "secret" not in (tmp_path / "staged.json").read_text()
+
+
+def test_a_full_disk_is_told_as_the_journal_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(snapshot.os, "fsync", full)
+    with pytest.raises(Inconclusive, match="cannot be written: No space left on device") as caught:
+        snapshot.keep_original(tmp_path, original("gateway-1"))
+    assert "DRILLCTL_HOME" in (caught.value.hint or "")
+    snapshot.keep_after(tmp_path, original("gateway-1"))

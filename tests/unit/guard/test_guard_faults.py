@@ -95,6 +95,18 @@ def test_a_file_that_was_moved_aside_comes_back_once(guard: Guard) -> None:
     assert live.read_bytes() == b"the model", "nothing was kept: there is nothing to put back"
 
 
+def test_a_copy_that_is_still_in_the_making_is_removed_when_a_file_is_put_back(guard: Guard) -> None:
+    live, kept = guard.top / "model.bin", guard.top / ".drillctl-kept-model.bin"
+    copy = guard.top / ".drillctl-kept-model.bin.copy"
+    live.write_bytes(b"the model")
+    copy.write_bytes(b"the mO")
+    guard.acquire()
+    guard.say("register", "1", "file.put-back", "file.put-back", str(live), str(kept))
+    guard.say("undo", "1")
+    assert live.read_bytes() == b"the model"
+    assert not copy.exists()
+
+
 def test_only_a_file_of_a_drill_is_put_back_or_discarded(guard: Guard) -> None:
     mine, theirs = guard.top / ".drillctl-filler", guard.top / "theirs"
     mine.touch()

@@ -11,6 +11,7 @@ import pytest
 from drillctl.errors import CommandFailed, FileError, HostError, HostKeyRefused, Unreachable
 from drillctl.hosts import fleet
 from drillctl.hosts.fleet import Fleet, connect, connect_all, each, joined
+from drillctl.hosts.scripted import ScriptedTransport
 from drillctl.inventory import Host, Inventory
 
 if TYPE_CHECKING:
@@ -120,3 +121,22 @@ def test_status_gets_those_that_answer_and_the_errors_of_the_others(
     with everybody:
         assert set(everybody.transports) == {"gateway", "a-1"}
         assert {name: type(error) for name, error in errors.items()} == {"b-1": HostKeyRefused}
+
+
+class Restarting(ScriptedTransport):
+    """A host whose sshd refuses logins for a moment."""
+
+    refusals = 2
+
+    def reconnect(self) -> None:
+        self.refusals -= 1
+        if self.refusals >= 0:
+            raise Unreachable("connection refused", host=self.host)
+
+
+def test_a_login_that_is_refused_at_once_is_tried_again(estate: Inventory) -> None:
+    everybody = Fleet(estate, {"a-1": Restarting("a-1", {}), "b-1": Restarting("b-1", {})})
+    everybody.transports["b-1"].refusals = 10_000  # type: ignore[attr-defined]
+    everybody.lost = {"a-1", "b-1"}
+    assert everybody.reconnect(["a-1", "b-1"], 3.0) == {"a-1": True, "b-1": False}
+    assert everybody.lost == {"b-1"}

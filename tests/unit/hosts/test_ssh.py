@@ -613,3 +613,30 @@ def test_an_sshd_that_forbids_forwarding_is_told_with_what_to_do(make_sshd: Call
         transport.open_tcp("127.0.0.1", web, 5)
     assert "AllowTcpForwarding local" in (caught.value.hint or "")
     transport.close()
+
+
+@pytest.mark.parametrize(
+    ("odd", "line"),
+    [("@cert-authority *.example ssh-rsa AAAAB3NzaC1yc2E=", 2), ("some.host ssh-rsa no-base64", 1)],  # 1: not known
+)
+def test_a_line_of_known_hosts_that_cannot_be_read_is_told_with_its_place(
+    sshd: Sshd, tmp_path: Path, odd: str, line: int
+) -> None:
+    known = tmp_path / "odd_hosts"
+    known.write_text(f"# keys\n{odd}\n")
+    with pytest.raises(FileError) as caught:
+        sshd.connect(known_hosts=known)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{known}:{line}:1: the known_hosts file of `host-1` has a line")
+
+
+def test_a_key_of_the_users_config_that_is_not_there_is_passed_over(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    key = sshd.options().key
+    (tmp_path / ".ssh" / "config").write_text(f"IdentityFile ~/nowhere\nIdentityFile {key}\n")
+    host = sshd.connect(key=None)
+    assert host.alive()
+    host.close()

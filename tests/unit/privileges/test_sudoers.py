@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drillctl import inventory as inventories
-from drillctl.errors import UsageError
+from drillctl.errors import FileError, UsageError
 from drillctl.lab.ground import program
-from drillctl.privileges import sudoers
+from drillctl.privileges import installer, sudoers
 
 if TYPE_CHECKING:
     from drillctl.inventory import Inventory
@@ -60,3 +60,28 @@ def test_rules_are_for_a_user_of_drillctls_own(tmp_path: Path, inventory_text: s
     estate = inventories.load(file)
     with pytest.raises(UsageError, match=said):
         sudoers.text(estate, estate.hosts[0])
+
+
+@pytest.mark.parametrize("user", ["drill", "d.rill-1_x", "drill@example.org", r"SHOP\drill", "drill$"])
+def test_a_user_goes_into_rules_and_scripts_as_one_word(tmp_path: Path, inventory_text: str, user: str) -> None:
+    file = tmp_path / "inventory.yaml"
+    file.write_text(inventory_text.replace("user: drill", f"user: '{user}'"))
+    estate = inventories.load(file)
+    script = installer.install_script(estate, estate.hosts[0])
+    assignment = next(line for line in script.splitlines() if line.startswith("folder="))
+    done = subprocess.run(["sh", "-c", f'{assignment}; printf %s "$user"'], capture_output=True, text=True, check=True)
+    assert done.stdout == user
+    if VISUDO is not None:
+        rules = tmp_path / "rules"
+        rules.write_text(sudoers.text(estate, estate.hosts[0]))
+        rules.chmod(0o440)
+        checked = subprocess.run([str(VISUDO), "-cf", str(rules)], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("user", ["a b", "a;b", "$(id)", "-x", "a$b", "a'b", "a, b", "%wheel", ""])
+def test_what_is_no_users_name_is_refused(tmp_path: Path, inventory_text: str, user: str) -> None:
+    file = tmp_path / "inventory.yaml"
+    file.write_text(inventory_text.replace("user: drill", f'user: "{user}"'))
+    with pytest.raises(FileError, match="a user's name of letters"):
+        inventories.load(file)
