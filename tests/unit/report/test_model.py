@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import pytest
+from told import BEGAN
 
 from drillctl.compare.equality import Exact, compare, digest
 from drillctl.drill import Ending
@@ -15,6 +16,7 @@ from drillctl.history.record import record_of
 from drillctl.playbook import Tolerance
 from drillctl.report.model import Report
 from drillctl.steps import golden
+from drillctl.traffic.detection import Detection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +92,30 @@ def test_no_outage_is_said_as_such_and_has_an_error_bar(tell: Callable[..., Told
     assert (recovery.outage_seconds, recovery.said) == (0.0, "no request was lost")
     assert recovery.uncertainty_seconds == pytest.approx(0.1)
     assert recovery.detection_seconds is None
+
+
+def test_no_outage_within_an_error_bar_beyond_the_objective_is_not_measured(tell: Callable[..., Told]) -> None:
+    told = tell(P + "|" + S + BACK)
+    told.run.findings.probes = [p for p in told.run.findings.probes if not 32 <= p.seq < 62]
+    objectives = told.run.playbook.objectives.model_copy(update={"rto_seconds": 2.0})
+    told.run.playbook = told.run.playbook.model_copy(update={"objectives": objectives})
+    report = told.report()
+    assert report.recovery.said == "no request was lost"
+    (one,) = (one for one in report.objectives if one.name == "recovery time")
+    assert one.met is None
+    assert "up to 3.10 s may have passed unseen" in one.measured
+
+
+@pytest.mark.parametrize("letters", [P + "|" + "xPPP" * 5 + "xxx" + S + BACK, P + "|" + "xPPP" * 5 + "xxx" + BACK])
+def test_detection_counts_from_the_first_failed_request_of_the_outage(tell: Callable[..., Told], letters: str) -> None:
+    """Failures between good answers make no row, and are part of the outage all the same."""
+    told = tell(letters)
+    at = BEGAN + 5.3
+    told.run.findings.detection = Detection(at, 3, {"status 502": 3}, first_failed=BEGAN + 5.0)
+    objectives = told.run.playbook.objectives.model_copy(update={"detection_seconds": 1.0})
+    told.run.playbook = told.run.playbook.model_copy(update={"objectives": objectives})
+    (one,) = (one for one in told.report().objectives if one.name == "detection")
+    assert (one.measured, one.met) == ("2.30 s", False)
 
 
 def test_the_recovery_time_is_judged_by_its_worst_case(tell: Callable[..., Told]) -> None:
