@@ -93,14 +93,28 @@ def test_what_a_drill_breaks_is_noted_and_what_it_does_not_break_is_an_alarm(
     patrol_of: Callable[..., tuple[Patrol, list[Event]]], well: Look, spoil: Callable[..., Look]
 ) -> None:
     drilled = in_drill(down(spoil))
-    spoiled = in_drill(spoil("b-1", sha256_disk="0" * 64))
+    spoiled = in_drill(spoil("b-1", fingerprint="0" * 64))
     patrol, said = patrol_of([well, drilled, drilled, drilled, spoiled, spoiled, well])
     for _ in range(7):
         patrol.once()
     assert words(said) == ["drill", "suspect", "ALARM", "drill"]
-    assert said[2].kind == "model-disk"
+    assert said[2].kind == "fingerprint"
     assert said[0].text == "r-1 is going on, by ops@here: what it breaks is no alarm"
     assert said[3].text == "r-1 has given its lease back"
+
+
+def test_a_model_that_a_drill_spoils_on_disk_is_an_alarm_only_if_it_stays_so(
+    patrol_of: Callable[..., tuple[Patrol, list[Event]]], well: Look, spoil: Callable[..., Look]
+) -> None:
+    spoiled = spoil("a-1", sha256_disk="0" * 64)
+    patrol, said = patrol_of([well, *[in_drill(spoiled)] * 3, spoiled, spoiled, well, well])
+    for _ in range(4):
+        patrol.once()
+    assert words(said) == ["drill"]
+    for _ in range(4):
+        patrol.once()
+    assert words(said) == ["drill", "drill", "suspect", "ALARM", "recovered"]
+    assert said[3].kind == "model-disk"
 
 
 def test_an_alarm_from_before_a_drill_stays_one(
