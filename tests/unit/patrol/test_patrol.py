@@ -15,12 +15,16 @@ import pytest
 
 from drillctl.errors import HistoryError, UsageError
 from drillctl.guard.lease import Holding
+from drillctl.history.store import History
+from drillctl.patrol.baseline import Baseline
+from drillctl.patrol.late_history import LateHistory
 from drillctl.patrol.metrics import MetricsServer, PatrolMetrics, parse_address
 from drillctl.patrol.patrol import Patrol
 from drillctl.survey import Health
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from drillctl.history.sample import Sample
     from drillctl.inventory import Inventory
@@ -154,6 +158,35 @@ def test_a_history_that_fails_is_said_once_and_gets_everything_later(
     assert said[-1].text == "the history can be used again"
     assert len(store.samples) == 4 * 3, "four looks at three hosts"
     assert len({sample.at for sample in store.samples}) == 4
+
+
+def test_a_history_that_cannot_be_opened_at_first_gets_everything_later_and_tells_what_changed(
+    patrol_of: Callable[..., tuple[Patrol, list[Event]]], well: Look, spoil: Callable[..., Look], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/history.db"
+    with History.open(url) as before:
+        before.add_samples(well.samples("shop"))
+    up = False
+
+    def opening() -> History:
+        if not up:
+            raise HistoryError("the history on db-1 cannot be used: connection refused")
+        return History.open(url)
+
+    store = LateHistory(opening)
+    patrol, said = patrol_of([spoil("a-1", fingerprint="0" * 64)], store=store, hold=1)
+    store.opened = lambda history: patrol.baseline.recall(Baseline.of(history.last_samples("shop").values(), None))
+    for _ in range(3):
+        patrol.once()
+    assert words(said) == ["note"]
+    up = True
+    patrol.once()
+    patrol.once()
+    store.close()
+    assert words(said) == ["note", "note", "ALARM"]
+    assert said[2].kind == "fingerprint"
+    with History.open(url) as after:
+        assert len(list(after.each_sample("shop"))) == 6 * 3, "one look of old, and five"
 
 
 def test_looks_are_aligned_and_slow_ones_cost_others_but_never_come_in_a_bunch(
