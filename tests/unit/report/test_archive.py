@@ -136,9 +136,10 @@ def test_a_size_beyond_the_limit_is_refused_before_it_is_read() -> None:
 
 
 def test_too_many_members_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = pack({f"run/{n}": b"" for n in range(4)})
     monkeypatch.setattr(archive, "MOST_MEMBERS", 3)
     with pytest.raises(ArchiveError, match="more than 3 members"):
-        read(pack({f"run/{n}": b"" for n in range(4)}))
+        read(packed)
 
 
 @pytest.mark.parametrize(
