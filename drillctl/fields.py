@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -57,6 +58,15 @@ WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun"
 """In the order of `date.weekday()`."""
 
 
+def _home_known(path: Path) -> Path:
+    """Check that a `~` at the beginning of a path can be replaced."""
+    try:
+        path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"must be a path of this machine; whose home `{path.parts[0]}` is, is not known") from None
+    return path
+
+
 def _calendar_day(value: object) -> object:
     """Take a date as YAML has it or as text; pydantic itself would take a number for seconds since 1970."""
     if type(value) is date:
@@ -88,6 +98,7 @@ def _near_zone(name: str) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
+LocalPath = Annotated[Path, AfterValidator(_home_known)]
 Day = Annotated[date, BeforeValidator(_calendar_day)]
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_time_zone)]
 

@@ -148,15 +148,18 @@ def _window(inventory: Inventory, now: datetime, needed: timedelta) -> Gate:
 
 
 def _blackout(inventory: Inventory, now: datetime, needed: timedelta) -> Gate:
+    """Close on the days of a blackout, and before them where the drill might go on into one."""
     plan = inventory.gates
     rule = f"none of {len(plan.blackouts)} blackouts" if len(plan.blackouts) > 1 else "not in the blackout"
     rule += f" ({plan.time_zone})"
-    current = windows.blackout_at(plan, now)
+    current = windows.blackout_within(plan, now, needed)
     if current is None:
         return Gate("blackout", rule, "none today", passed=True)
     last = current.last_day or current.first_day
     days = f"{current.first_day}" if last == current.first_day else f"{current.first_day} to {last}"
     found = f"{days}: {current.reason}"
+    if windows.blackout_at(plan, now) is None:
+        found = f"the drill may take {duration(needed)}, and so run into {found}"
     return Gate("blackout", rule, found, passed=False, opens=_opens(inventory, now, needed))
 
 

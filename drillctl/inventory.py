@@ -5,7 +5,7 @@ A YAML file. `load` returns an `Inventory` or raises FileError with file:line:co
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - the models need it as they are read
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, StringConstraints, model_validator
@@ -20,6 +20,7 @@ from drillctl.fields import (
     FlagPath,
     GatewayUrl,
     HaproxySocket,
+    LocalPath,
     Name,
     Part,
     Person,
@@ -47,8 +48,8 @@ class SshOptions(Part):
     """
 
     user: UserName | None = None
-    key: Path | None = None
-    known_hosts: Path | None = None
+    key: LocalPath | None = None
+    known_hosts: LocalPath | None = None
     port: Port | None = None
     sudo: bool = False
     privileges: Privileges | None = None
@@ -253,7 +254,7 @@ class NotifyChannel(Part):
 
     name: Name
     environment: VariableName | None = None
-    file: Path | None = None
+    file: LocalPath | None = None
     on: Annotated[tuple[Literal["alarm", "recovery", "drill"], ...], Field(min_length=1)] = (
         "alarm",
         "recovery",

@@ -15,7 +15,7 @@ from drillctl import template, yamlfile
 from drillctl.capacity import CapacityPlan
 from drillctl.errors import FileError, UsageError
 from drillctl.faults import KINDS, Fault
-from drillctl.fields import Name, Part
+from drillctl.fields import LocalPath, Name, Part
 from drillctl.history.regression import Regression, from_flags
 from drillctl.inventory import GatewayKind, Role
 from drillctl.language import (
@@ -32,6 +32,7 @@ from drillctl.language import (
     VerifyStep,
 )
 from drillctl.stop import StopPlan
+from drillctl.traffic.spec import LONGEST_TIMEOUT
 
 Check = Literal["health", "role", "model", "environment", "isolation", "gateway", "equality", "capacity"]
 
@@ -89,8 +90,8 @@ class TrafficPlan(Part):
     """The client load during the drill: `rate` requests a second, each image in turn."""
 
     rate: Annotated[float, Field(strict=True, gt=0, le=1000)] = 50.0
-    images: Path = Path("images")
-    timeout_seconds: Seconds = 2.0
+    images: LocalPath = Path("images")
+    timeout_seconds: Annotated[float, Field(strict=True, gt=0, le=LONGEST_TIMEOUT)] = 2.0
     slow_seconds: Seconds = 1.0
     baseline_seconds: Seconds = 3.0
     observation_seconds: Seconds = 3.0
@@ -190,8 +191,12 @@ def load(path: Path, variables: Mapping[str, str] | None = None) -> Playbook:
     playbook = file.parse(Playbook)
     folder = (path.parent / playbook.traffic.images.expanduser()).absolute()
     problems = [f"{file.at(location)}: {message}" for location, message in contradictions(playbook)]
-    if not _images(folder):
-        problems.append(f"{file.at(('traffic', 'images'))}: no images in {folder} (allowed: {_suffixes()})")
+    try:
+        missing = None if _images(folder) else f"no images in {folder} (allowed: {_suffixes()})"
+    except (OSError, ValueError) as error:  # a name that no folder can have
+        missing = f"the images' folder cannot be looked into: {getattr(error, 'strerror', None) or error}"
+    if missing is not None:
+        problems.append(f"{file.at(('traffic', 'images'))}: {missing}")
     if problems:
         raise FileError(problems)
     traffic = playbook.traffic.model_copy(update={"images": folder})

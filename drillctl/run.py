@@ -130,6 +130,8 @@ class Findings:
     started: list[str] = field(default_factory=list)
     baseline: Mapping[str, bytes] = field(default_factory=dict)
     answers: dict[Role, Mapping[str, bytes]] = field(default_factory=dict)
+    accepted: dict[str, set[str]] = field(default_factory=dict)
+    """By image, the digests of answers to it that were compared with the baseline's and agree by the rule."""
     noise: float | None = None
     standby_before: Equality | None = None
     standby_serving: Equality | None = None

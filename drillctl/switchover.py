@@ -39,6 +39,17 @@ def towards(inventory: Inventory, zone: str) -> Inventory:
     return inventory.turned()
 
 
+def check_gateway(inventory: Inventory) -> None:
+    """Raise UsageError for a gateway that cannot be switched: it alone decides which zone serves."""
+    if inventory.gateway.kind == "nginx-passive":
+        raise UsageError(
+            f"the gateway of `{inventory.name}` fails over by itself (kind `nginx-passive`): nothing is switched there",
+            hint="stop the servers of the zone that is not to serve, and nginx sends clients to the other; "
+            "`drillctl run gateway-passive` measures how",
+            state="nothing was changed",
+        )
+
+
 def playbook_to(zone: str, images: Path, *, force: bool, rate: float) -> Playbook:
     """Return the playbook of a switch to a zone. `images` are what clients send meanwhile, `rate` a second."""
     return Playbook(

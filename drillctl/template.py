@@ -80,8 +80,8 @@ def _typed(text: str) -> Scalar:
 
     try:
         value = YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError):
-        return text
+    except (YAMLError, ValueError, LookupError, TypeError, AttributeError):
+        return text  # some are what ruamel.yaml makes of a tag with a value that is none of it
     return value if isinstance(value, Scalar) and value is not None else text
 
 
@@ -158,6 +158,9 @@ class _Work:
             self.problems.append(f"{at}: `include` takes a file's path, and stands alone (with `when` at most)")
             return
         path = file.path.parent / name
+        if "\0" in name:
+            self.problems.append(f"{at}: a file's path holds no zero byte")
+            return
         if path.resolve() in opened:
             self.problems.append(f"{at}: {name} includes itself")
             return

@@ -25,6 +25,7 @@ HORIZON = timedelta(days=800)
 """How far ahead an opening is looked for: a weekly window within blackouts of more than two years has none."""
 
 _MINUTE = timedelta(minutes=1)
+_INSTANT = timedelta(microseconds=1)
 _STEP = timedelta(hours=12)
 """No time zone changes its clock twice within that, so that one search finds the change."""
 
@@ -61,6 +62,15 @@ def blackout_at(gates: GatePlan, now: datetime) -> Blackout | None:
     """Return the blackout that a moment (aware) falls into, or None."""
     today = now.astimezone(zone_of(gates)).date()
     return next((b for b in gates.blackouts if b.first_day <= today <= (b.last_day or b.first_day)), None)
+
+
+def blackout_within(gates: GatePlan, now: datetime, needed: timedelta) -> Blackout | None:
+    """Return the first blackout that a drill from now (aware) on would meet, if it takes all the time it may."""
+    zone = zone_of(gates)
+    begin = now.astimezone(UTC)
+    first, last = begin.astimezone(zone).date(), max(begin, begin + needed - _INSTANT).astimezone(zone).date()
+    met = [b for b in gates.blackouts if b.first_day <= last and (b.last_day or b.first_day) >= first]
+    return min(met, key=lambda blackout: blackout.first_day, default=None)
 
 
 def window_at(gates: GatePlan, now: datetime) -> bool:

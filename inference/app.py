@@ -135,8 +135,15 @@ class Service:
             return Response(status_code=_CLIENT_LEFT)
         except asyncio.CancelledError:  # the time to drain is over; this task ends with this answer
             return self._unavailable("stopping")
+        except Exception:
+            self._metrics.failed("internal_error")
+            raise
         finally:
             self._inside -= 1
+        if isinstance(
+            self._readiness.state, Failed
+        ):  # the device was found broken meanwhile: what it says is no answer
+            return self._unavailable("failed")
         return _json(200, cast("Mapping[str, object]", answer))
 
     async def _answer(self, request: Request, worker: BatchWorker) -> Answer:

@@ -119,7 +119,10 @@ def trend(
     with _open(inventory, lab) as store:
         newest = store.runs(_estate_name(store, inventory, lab), playbook, limit=1)
         if not newest:
-            _say_none(store, filtered=any((inventory, lab, playbook)))
+            if as_json:
+                _print_json({"schema_version": 1, "runs": []})
+            else:
+                _say_none(store, filtered=any((inventory, lab, playbook)))
             return
         series = newest[0].inventory, newest[0].playbook
         found = trend_of(store.runs(*series, limit=last), metric, *series)

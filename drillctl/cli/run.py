@@ -72,7 +72,12 @@ def run(
         if plan_only:
             return
         consent.check(estate)
-        agreed = consent.ask(estate) if all(gate.lets_through for gate in gates) else not_asked(estate)
+        if all(gate.lets_through for gate in gates):
+            agreed = consent.ask(estate)
+            # A person may have thought about it until after the window closed, or while somebody else drilled.
+            gates = calendar_gates(estate, book, overrides)
+        else:
+            agreed = not_asked(estate)
         people = people_of(estate, approver, participant)
         sources = Sources(path.absolute(), file.absolute())
         report = drill(estate, book, sources, (*gates, agreed), cannot_prove, people)

@@ -43,6 +43,7 @@ def switch(
 
         raise UsageError(f"there are no images in {folder}", state="nothing was changed")
     with runs.estate_of(inventory, lab) as (estate, path, cannot_prove):
+        switchover.check_gateway(estate)
         turned = switchover.towards(estate, zone)
         runs.show_plan(turned, book, (), result=False)
         consent = Consent(yes=yes, confirm=confirm)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from drillctl.history.store import History
     from drillctl.inventory import Inventory
     from drillctl.notify.sender import Sender
+    from drillctl.patrol.baseline import Baseline
     from drillctl.patrol.event import Event
     from drillctl.patrol.finding import Finding
+    from drillctl.patrol.late_history import LateHistory
     from drillctl.patrol.look import Look
     from drillctl.patrol.patrol import Patrol
 
@@ -131,8 +133,8 @@ class _Teller:
 
 
 @contextlib.contextmanager
-def _history(estate: Inventory, *, wanted: bool) -> Iterator[History | None]:
-    """Yield the history; without one that can be used the patrol goes on, and says so."""
+def _history(estate: Inventory, *, wanted: bool) -> Iterator[History | LateHistory | None]:
+    """Yield the history, or one that is opened later; while none can be used the patrol goes on, and says so."""
     from drillctl.cli.console import show_error
     from drillctl.errors import HistoryError
 
@@ -144,8 +146,11 @@ def _history(estate: Inventory, *, wanted: bool) -> Iterator[History | None]:
     try:
         history = History.open(inventory=estate)
     except HistoryError as error:
+        from drillctl.patrol.late_history import LateHistory
+
         show_error(error)
-        yield None
+        with contextlib.closing(LateHistory(lambda: History.open(inventory=estate))) as late:
+            yield late
         return
     with history:
         yield history
@@ -165,30 +170,38 @@ def _sender(estate: Inventory, *, wanted: bool) -> Iterator[Sender | None]:
 
 @contextlib.contextmanager
 def _patrol(
-    estate: Inventory, every: float, hold: int, history: History | None, teller: _Teller, *, wait: bool
+    estate: Inventory, every: float, hold: int, store: History | LateHistory | None, teller: _Teller, *, wait: bool
 ) -> Iterator[Patrol]:
     from drillctl.errors import HistoryError
-    from drillctl.patrol.baseline import Baseline
     from drillctl.patrol.connections import Connections
+    from drillctl.patrol.late_history import LateHistory
     from drillctl.patrol.patrol import Patrol
     from drillctl.patrol.sampler import Sampler
 
-    baseline = Baseline()
-    if history is not None:
-        with contextlib.suppress(HistoryError):
-            last = history.last_drill(estate.name)
-            samples = history.last_samples(estate.name).values()
-            baseline = Baseline.of(samples, (last.ended or last.at) if last else None)
     with Connections(estate) as connections:
-        yield Patrol(
+        patrol = Patrol(
             inventory=estate,
             sampler=Sampler(estate, connections, wait=wait),
             every=every,
             say=teller.say,
             hold=hold,
-            store=history,
-            baseline=baseline,
+            store=store,
         )
+        if isinstance(store, LateHistory):
+            store.opened = lambda history: patrol.baseline.recall(_known(estate, history))
+        elif store is not None:
+            with contextlib.suppress(HistoryError):
+                patrol.baseline = _known(estate, store)
+        yield patrol
+
+
+def _known(estate: Inventory, history: History) -> Baseline:
+    """Return the baseline that a history holds. Raises HistoryError."""
+    from drillctl.patrol.baseline import Baseline
+
+    last = history.last_drill(estate.name)
+    samples = history.last_samples(estate.name).values()
+    return Baseline.of(samples, (last.ended or last.at) if last else None)
 
 
 def _once(patrol: Patrol, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 NOT_PUBLISHED = "not published"
 
@@ -99,8 +99,20 @@ def compare_identity(primary_info: Mapping[str, object], standby_info: Mapping[s
         same = (_last_word(key), difference.primary, difference.standby)
         if same not in found or key.startswith(_FINGERPRINT):
             found[same] = difference
+    return tuple(sorted(found.values(), key=_rank))
+
+
+def worst(differences: Iterable[Difference]) -> tuple[Difference, ...]:
+    """Return of several hosts' differences the worst of each key, what can change outputs first."""
+    found: dict[str, Difference] = {}
+    for difference in sorted(differences, key=_rank):
+        found.setdefault(difference.key, difference)
+    return tuple(found.values())
+
+
+def _rank(difference: Difference) -> int:
     order: tuple[Effect, ...] = ("yes", "unknown", "rarely")
-    return tuple(sorted(found.values(), key=lambda difference: order.index(difference.changes_outputs)))
+    return order.index(difference.changes_outputs)
 
 
 def digest(info: Mapping[str, object]) -> str:

@@ -7,6 +7,7 @@ put back. Nothing is done while a drill holds a host's lease.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass, field
 from posixpath import basename, dirname, join
@@ -77,8 +78,8 @@ class Adoption:
         self._inventory = inventory
         self._options = options
         self._transports = transports
-        hosts = {host.name: NginxHost(options, transports[host.name], RUN_ID) for host in options.hosts}
-        self._everywhere = GatewayHosts(inventory, hosts).everywhere
+        self._hosts = {host.name: NginxHost(options, transports[host.name], RUN_ID) for host in options.hosts}
+        self._everywhere = GatewayHosts(inventory, self._hosts).everywhere
 
     def plan(self) -> dict[str, HostPlan]:
         """Return what adopting would change on each host. Raises when a config cannot be adopted; changes nothing."""
@@ -135,15 +136,16 @@ class Adoption:
         When that is not so, the config from before is put back. Raises GatewayError or HostError.
         """
         self._check_free()
-        for name, one in plans.items():
-            if one.changes:
-                self._keep(name, one)
+        changing = {name: one for name, one in plans.items() if one.changes}
         try:
+            for name, one in changing.items():
+                self._keep(name, one)
             self._replace(plans)
         except DrillctlError:
-            for name, one in plans.items():
-                if one.changes and one.sums is None:
-                    self._script(name, "forgetting the original", _FORGET, kept(one.config))
+            for name, one in changing.items():
+                # What cannot be undone now is left as it is: it is better kept for nothing than lost.
+                with contextlib.suppress(DrillctlError):
+                    self._keep_no_more(name, one)
             raise
 
     def undo(self, plans: Mapping[str, HostPlan]) -> None:
@@ -188,8 +190,14 @@ class Adoption:
         try:
             self._everywhere(put, changing)
         except DrillctlError as error:
-            self._everywhere(put_back, changing)
-            error.state = "the config from before is back, and in force"
+            try:
+                self._everywhere(put_back, changing)
+            except DrillctlError as failed:
+                where = f"{failed.host}: " if failed.host else ""
+                error.state = f"the config from before could NOT be put back everywhere ({where}{failed.message})"
+                error.hint = "where it is not back, `drillctl gateway adopt --undo` puts the original in place"
+            else:
+                error.state = "the config from before is back, and in force"
             raise
 
     def _keep(self, name: str, one: HostPlan) -> None:
@@ -199,6 +207,15 @@ class Adoption:
             return
         sums = f"{one.config.sha256} {adopted}"
         self._script(name, "keeping the original", _KEEP, one.config.resolved, kept(one.config), sums)
+
+    def _keep_no_more(self, name: str, one: HostPlan) -> None:
+        """Take back what was kept or noted for a change that failed, if the config from before is what is in place."""
+        if self._hosts[name].read().sha256 != one.config.sha256:
+            return
+        if one.sums is None:
+            self._script(name, "forgetting the original", _FORGET, kept(one.config))
+        else:
+            self._script(name, "noting what is adopted", _NOTE, kept(one.config), " ".join(one.sums))
 
     def _sums(self, name: str, config: HostConfig) -> tuple[str, str] | None:
         words = self._script(name, "looking for a kept original", _SUMS, kept(config)).split()

@@ -21,7 +21,7 @@ Kind = Literal[
 ]
 
 OUTAGE: frozenset[Kind] = frozenset(
-    {"unreachable", "health", "role", "configured-zone", "serving-zone", "model-loaded"}
+    {"unreachable", "health", "role", "configured-zone", "serving-zone", "model-loaded", "model-disk"}
 )
 """What a drill itself brings about: while one goes on, it is noted and no alarm."""
 

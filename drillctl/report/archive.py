@@ -13,6 +13,8 @@ import re
 import tarfile
 from typing import TYPE_CHECKING, BinaryIO
 
+from drillctl.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -40,7 +42,19 @@ class ArchiveError(Exception):
 
 
 def pack(members: Mapping[str, bytes]) -> bytes:
-    """Return an archive of files by name, in the order of their names. Raises ValueError for a name it cannot hold."""
+    """Return an archive of files by name, in the order of their names.
+
+    Raises ValueError for a name it cannot hold, and UsageError for more than `unpack` would read again.
+    """
+    size = sum(BLOCK + len(content) + -len(content) % BLOCK for content in members.values())
+    if size > LARGEST or len(members) > MOST_MEMBERS:
+        largest = max(members, key=lambda name: len(members[name]))
+        raise UsageError(
+            f"a bundle of {len(members)} files and {size} bytes cannot be made: {MOST_MEMBERS} files and {LARGEST} "
+            f"bytes are the most that can be read again; its largest file is {largest}",
+            hint="keep the run's folder itself",
+            state="no bundle was written",
+        )
     stream = io.BytesIO()
     for name in sorted(members):
         if not allowed(name):

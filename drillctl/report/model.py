@@ -43,7 +43,7 @@ class Recovery(Document):
 
 
 class TrafficCounts(Document):
-    """Requests over the whole run. `wrong` are good answers whose content was not the baseline's."""
+    """Requests over the whole run. `wrong` are good answers of other content than the baseline's; None without one."""
 
     rate: float
     sent: int = 0
@@ -51,7 +51,7 @@ class TrafficCounts(Document):
     failed: int = 0
     slow: int = 0
     missed: int = 0
-    wrong: int = 0
+    wrong: int | None = None
     by_zone: dict[str, int] = {}
     kinds: dict[str, int] = {}
     p50_seconds: float | None = None
@@ -289,11 +289,15 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def _wrong_answers(run: Run) -> int | None:
-    """Count good answers to clients whose content is not the baseline's; None without a baseline or traffic."""
+    """Count good answers to clients whose content is neither the baseline's nor one that was accepted as equal to it.
+
+    None without a baseline or traffic.
+    """
     if not run.findings.baseline or not run.findings.probes:
         return None
-    expected = {image: digest(body) for image, body in run.findings.baseline.items()}
-    return sum(probe.ok and probe.digest != expected.get(probe.image) for probe in run.findings.probes)
+    accepted = run.findings.accepted
+    right = {image: {digest(body), *accepted.get(image, ())} for image, body in run.findings.baseline.items()}
+    return sum(probe.ok and probe.digest not in right.get(probe.image, ()) for probe in run.findings.probes)
 
 
 def _restore_failures(run: Run) -> int | None:
@@ -312,7 +316,7 @@ def _traffic(run: Run, counts: Counts, wrong: int | None) -> TrafficCounts:
         failed=counts.failed,
         slow=counts.slow,
         missed=counts.missed,
-        wrong=wrong or 0,
+        wrong=wrong,
         by_zone=dict(counts.by_zone),
         kinds=dict(counts.kinds),
         p50_seconds=_rounded(counts.latency.p50),

@@ -177,6 +177,8 @@ def _systemd(expression: str, count: int) -> tuple[str, list[datetime]]:
             expression,
             "it has no five fields, and there is no systemd-analyze here to read it as a calendar expression",
         ) from None
+    except subprocess.TimeoutExpired as error:
+        raise _refused(expression, f"systemd-analyze did not read it within {error.timeout:g} s") from None
     if done.returncode != 0:
         raise _refused(expression, (done.stderr.strip().splitlines() or ["systemd-analyze refuses it"])[-1])
     normalised = next(

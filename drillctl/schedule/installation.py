@@ -86,13 +86,13 @@ def apply(job: Job, form: Form, todo: Sequence[Change]) -> None:
     made = [change for change in todo if change.after is not None and change.path]
     if form == "systemd":
         _verify(made)
-        if gone:
+        if any(change.path.endswith(".timer") for change in gone):
             _systemctl("disable", "--now", f"{job.name}.timer")
     for change in todo:
         if not change.path:
             _write_crontab(change.after or "")
         elif change.after is None:
-            Path(change.path).unlink()
+            _remove(Path(change.path))
         else:
             _write(Path(change.path), change.after)
     if form == "systemd" and todo:
@@ -123,6 +123,15 @@ def _write(path: Path, content: str) -> None:
         Path(name).replace(path)
     except OSError as error:
         raise _failed(f"{path} cannot be written: {error.strerror}", "it is as it was") from None
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _failed(
+            f"{path} cannot be removed: {error.strerror}", "it is still there; the same may be repeated"
+        ) from None
 
 
 def _read_crontab() -> str:
@@ -179,6 +188,11 @@ def _run(command: list[str], stdin: str = "") -> subprocess.CompletedProcess[str
         )
     except FileNotFoundError:
         raise _failed(f"there is no `{command[0]}` on this machine", "nothing was changed") from None
+    except subprocess.TimeoutExpired as error:
+        raise _failed(
+            f"`{' '.join(command[:3])}` did not end within {error.timeout:g} s",
+            "what it was to do may or may not be done; the same command may be repeated",
+        ) from None
 
 
 def _last(text: str) -> str:

@@ -116,5 +116,12 @@ def _function(call: PythonCall) -> Callable[..., object]:
             hint=f"entry points of `{GROUP}` here: {', '.join(known) or 'none'}",
             state="nothing was changed",
         )
-    function: Callable[..., object] = found[0].load()
+    try:
+        function: Callable[..., object] = found[0].load()
+    except Exception as error:  # whatever somebody else's module raises as it is imported
+        raise NotStarted(
+            f"the function `{call.function}` cannot be loaded from {found[0].value}: {type(error).__name__}: {error}",
+            hint="mend or reinstall the package that registers it",
+            state="nothing was changed",
+        ) from error
     return function

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from drillctl import machine, survey
-from drillctl.compare.identity import compare_identity
+from drillctl.compare.identity import compare_identity, worst
 from drillctl.compare.isolation import HostFacts, violations
 from drillctl.errors import GatewayError, NotStarted
 from drillctl.gateway.kinds import words
@@ -15,8 +15,9 @@ from drillctl.overview import serving_zone, wrong_role
 from drillctl.steps import capacity, golden
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from drillctl.compare.identity import Difference
     from drillctl.playbook import Check
     from drillctl.run import Run
 
@@ -67,12 +68,17 @@ def _model(run: Run) -> str:
 def _environment(run: Run) -> str:
     hosts = list(run.findings.surveys.values())
     reference = next(host for host in hosts if host.role == "primary")
-    found = {d.key: d for host in hosts for d in compare_identity(reference.info, host.info)}
-    run.findings.identity = tuple(found.values())
-    mattering = [d for d in found.values() if d.changes_outputs == "yes"]
+    found = worst(d for host in hosts for d in compare_identity(reference.info, host.info))
+    run.findings.identity = found
+    mattering = [d for d in found if d.changes_outputs == "yes"]
+    unknown = [d for d in found if d.changes_outputs == "unknown"]
+    if unknown:
+        run.findings.not_proven.append(f"same environment: {_said(unknown)}")
     if not mattering:
-        return f"the same in every zone; {len(found)} harmless differences" if found else "the same in every zone"
-    said = "; ".join(f"{d.key}: {d.primary} and {d.standby} ({d.why})" for d in mattering)
+        same = "no difference is known to change outputs" if unknown else "the same in every zone"
+        counts = ((len(unknown), "of unknown effect"), (len(found) - len(unknown), "harmless"))
+        return "; ".join([same, *(f"{number} {kind}" for number, kind in counts if number)])
+    said = _said(mattering)
     if waiver := run.inventory.waived("environment"):
         run.findings.not_proven.append(f"same environment: {said}. Waived: {waiver.reason}")
         return "waived: " + said
@@ -80,6 +86,10 @@ def _environment(run: Run) -> str:
         f"the zones do not run in the same environment: {said}",
         hint="make them equal, or add a waiver for `environment` to the inventory",
     )
+
+
+def _said(differences: Iterable[Difference]) -> str:
+    return "; ".join(f"{d.key}: {d.primary} and {d.standby} ({d.why})" for d in differences)
 
 
 def _isolation(run: Run) -> str:

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from drillctl.traffic.probe import LANES, Lane
 
+LONGEST_TIMEOUT = 300.0
+"""Seconds for which a request may be waited for."""
+
 
 class TrafficSpec(BaseModel):
     """The load of a drill. `url` is the whole address to post to; `rate` is in requests per second, over all lanes.
@@ -22,7 +25,7 @@ class TrafficSpec(BaseModel):
     url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")]
     rate: Annotated[float, Field(gt=0, le=2000)]
     images: Annotated[tuple[str, ...], Field(min_length=1)]
-    timeout: Annotated[float, Field(gt=0, le=300)] = 5.0
+    timeout: Annotated[float, Field(gt=0, le=LONGEST_TIMEOUT)] = 5.0
     slow: Annotated[float, Field(gt=0)] | None = None
     lanes: Annotated[tuple[Lane, ...], Field(min_length=1)] = LANES
     zone_header: str = "X-Served-Zone"

@@ -89,6 +89,16 @@ def test_a_blackout_says_why_and_when_both_gates_open_again(estate: Inventory) -
     )
 
 
+def test_a_blackout_that_begins_before_the_drill_is_surely_over_closes_the_gate(estate: Inventory) -> None:
+    frozen = with_gates(estate, blackouts=[FREEZE])
+    midnight = datetime(2026, 11, 25, 23, tzinfo=UTC)  # in Berlin
+    gate = only(at(frozen, midnight - timedelta(minutes=5)))
+    assert gate.passed is False
+    assert gate.found == "the drill may take 15 min, and so run into 2026-11-26 to 2026-11-27: Black Friday"
+    assert gate.opens == "opens at Sat 2026-11-28 00:00 UTC+0100, in 2 d 1 h"
+    assert only(at(frozen, midnight - BOX)).passed is True
+
+
 def test_the_last_drill_must_be_long_enough_ago(estate: Inventory) -> None:
     paced = with_gates(estate, minimum_hours_between_drills=20.0)
     last = LastDrill(NOW - timedelta(hours=19, minutes=59, seconds=30), "20261125T231530Z-x-0000")

@@ -404,3 +404,9 @@ def test_a_gateway_is_of_the_kind_that_it_says_and_else_nginx(
     file = tmp_path / "inventory.yaml"
     file.write_text(inventory_text.replace("  upstream: recognition\n", lines))
     assert inventories.load(file).gateway.kind == kind
+
+
+def test_a_key_in_the_home_of_nobody_is_told_with_its_place(inventory_file: Path) -> None:
+    inventory_file.write_text(inventory_file.read_text() + "  key: ~nosuchuser/id\n")
+    with pytest.raises(FileError, match=r":\d+:3: `ssh.key` must be a path of this machine; whose home `~nosuchuser`"):
+        inventories.load(inventory_file)

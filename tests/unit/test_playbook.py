@@ -195,6 +195,24 @@ def test_every_playbook_that_ships_is_valid_and_goes_by_its_file_name(name: str)
     assert len(playbooks.images(book)) >= 32
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "images: images",
+            "images: ~nosuchuser/x",
+            "8:3: `traffic.images` must be a path of this machine; whose home ",
+        ),
+        ("images: images", f"images: {'x' * 300}", "8:3: the images' folder cannot be looked into: "),
+        ("rate: 10", "timeout_seconds: 400", "7:3: `traffic.timeout_seconds` must be less than or equal to 300"),
+    ],
+)
+def test_traffic_that_cannot_be_sent_is_told_with_its_place(playbook_file: Path, old: str, new: str, said: str) -> None:
+    playbook_file.write_text(playbook_file.read_text().replace(old, new))
+    (problem,) = problems_of(playbook_file)
+    assert problem.startswith(said)
+
+
 def test_the_documented_drill_ships() -> None:
     assert "zone-failover" in playbooks.builtin()
 

@@ -106,3 +106,15 @@ def test_variables_are_words_numbers_and_truth_values(book: Path) -> None:
     assert problems(book, "variables: [a]\n") == ["1:1: `variables` must be keys with values"]
     assert problems(book, "variables: {a: [1]}\n") == ["1:13: variable `a` must be a word, a number, true or false"]
     assert problems(book, "variables: {'a b': 1}\n")[0].startswith("1:13: a variable's name is letters")
+
+
+@pytest.mark.parametrize("value", ["!!bool foo", "!!timestamp foo", "!!float foo"])
+def test_a_value_that_is_no_yaml_is_a_word(book: Path, value: str) -> None:
+    assert load(book, "variables: {w: a}\nx: ${w}\n", w=value) == {"x": value}
+    text = f"variables: {{w: a}}\nsteps:\n  - {{step: b, when: 'w == {value}'}}\n"
+    assert load(book, text, w=value) == {"steps": [{"step": "b"}]}
+
+
+def test_a_path_of_an_include_that_no_file_can_have_is_told_with_its_place(book: Path) -> None:
+    text = 'steps:\n  - include: "a\\0b"\n'
+    assert problems(book, text) == ["2:5: a file's path holds no zero byte"]

@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 import re
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from drillctl.cli import run as runs
+from drillctl.cli.consent import Consent
+from drillctl.cli.switch import switch
+from drillctl.errors import Aborted, UsageError
+from drillctl.gates import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,6 +175,44 @@ def test_a_blackout_refuses_even_who_says_yes(
         "NOT-STARTED a gate refused; nothing was changed (exit code 4, 0 s)",
         f"next:  blackout {opens}; for a real emergency: --override-gate blackout --reason TEXT",
     ]
+
+
+def test_the_calendar_is_looked_at_again_once_a_person_has_agreed(
+    inventory_file: Path, playbook_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The window closes while the question is on the screen."""
+    opened = Gate("window", "r", "open", passed=True)
+    closed = replace(opened, found="closed", passed=False)
+    agreed = Gate("agreement", "r", "answered with yes", passed=True)
+    clock = [opened]
+    drilled: list[tuple[Gate, ...]] = []
+
+    def ask(*_: object) -> Gate:
+        clock[0] = closed
+        return agreed
+
+    def drill(*words: Any) -> None:
+        drilled.append(words[3])
+        raise Aborted("this is far enough")
+
+    monkeypatch.setattr(runs, "calendar_gates", lambda *_: tuple(clock))
+    monkeypatch.setattr(Consent, "ask", ask)
+    monkeypatch.setattr(runs, "drill", drill)
+    with pytest.raises(Aborted):
+        runs.run(str(playbook_file), inventory_file, yes=True)
+    assert drilled == [(closed, agreed)]
+
+
+def test_a_gateway_that_fails_over_by_itself_is_not_switched(
+    inventory_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = inventory_file.read_text()
+    inventory_file.write_text(text.replace("gateway:\n", "gateway:\n  kind: nginx-passive\n"))
+    with pytest.raises(UsageError, match="the gateway of `shop` fails over by itself") as caught:
+        switch("zone-b", inventory_file, yes=True)
+    assert (caught.value.state, caught.value.hint is not None) == ("nothing was changed", True)
+    assert capsys.readouterr() == ("", ""), "not even a plan is shown"
+    assert untouched(tmp_path)
 
 
 def test_nobody_is_asked_while_a_gate_is_closed(on_terminal: Callable[..., Ended], inventory_file: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from drillctl.cli import history as cli_history
 from drillctl.history.sample import Sample
 from drillctl.history.store import History
 
@@ -261,3 +262,11 @@ def test_a_history_that_fails_leaves_report_and_exit_code_alone(
     (tmp_path / "state" / "history.db").unlink()
     assert drillctl("history", "import", run_id).code == 0
     assert json.loads(drillctl("history", "--json").out)["runs"][0]["run_id"] == run_id
+
+
+def test_a_trend_of_no_run_is_a_document_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DRILLCTL_HISTORY_URL", f"sqlite:///{tmp_path}/history.db")
+    cli_history.trend(metric="recovery_time", last=50, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"schema_version": 1, "runs": []}

@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drillctl.errors import GatewayError, NotStarted
+from drillctl.errors import GatewayError, HostError, NotStarted
 from drillctl.gateway import adoption as adoptions
 from drillctl.gateway.adoption import Adoption
 from drillctl.gateway.nginx_adoption import adopt
+from drillctl.gateway.nginx_host import NginxHost
 from drillctl.guard.client import GuardClient
 from drillctl.hosts.local import LocalTransport
 from drillctl.inventory import Nginx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from drillctl.errors import DrillctlError
 
     from .conftest import RunningHaproxy, RunningNginx
 
@@ -127,6 +130,49 @@ def test_a_change_that_is_not_applied_is_taken_back(nginx: RunningNginx, monkeyp
     assert "from before is back" in (caught.value.state or "")
     assert nginx.live.read_bytes() == before
     assert nginx.leftovers() == []
+
+
+def test_an_original_that_could_not_be_put_back_stays_kept(
+    nginx: RunningNginx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = nginx.live.read_bytes()
+    nginx.start()
+    it = adoption(nginx)
+    plans = it.plan()
+    with monkeypatch.context() as patch:
+        patch.setattr(NginxHost, "prove_applied", fails(GatewayError("it is not in force")))
+        patch.setattr(NginxHost, "restore", fails(HostError("the connection is lost", host="gateway")))
+        with pytest.raises(GatewayError, match="it is not in force") as caught:
+            it.carry_out(plans)
+    assert "could NOT be put back everywhere (gateway: the connection is lost)" in (caught.value.state or "")
+    assert nginx.live.read_bytes() == plans["gateway"].content
+    it.undo(it.plan_undo())
+    assert nginx.live.read_bytes() == before
+    assert nginx.leftovers() == []
+
+
+def test_what_failed_to_be_adopted_again_can_still_be_undone(
+    nginx: RunningNginx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = nginx.live.read_bytes()
+    nginx.start()
+    only_fallback = Adoption(nginx.inventory(), {"gateway": Elsewhere(nginx.folder)})
+    only_fallback.carry_out(only_fallback.plan())
+    it = adoption(nginx)
+    with monkeypatch.context() as patch:
+        patch.setattr(adoptions.data_path, "prove", fails(GatewayError("nobody answers")))
+        with pytest.raises(GatewayError, match="nobody answers"):
+            it.carry_out(it.plan())
+    it.undo(it.plan_undo())
+    assert nginx.live.read_bytes() == before
+    assert nginx.leftovers() == []
+
+
+def fails(error: DrillctlError) -> Callable[..., None]:
+    def raised(*_: object) -> None:
+        raise error
+
+    return raised
 
 
 def test_nothing_is_adopted_while_the_flag_is_there(nginx: RunningNginx) -> None:

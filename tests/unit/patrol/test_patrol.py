@@ -15,12 +15,16 @@ import pytest
 
 from drillctl.errors import HistoryError, UsageError
 from drillctl.guard.lease import Holding
+from drillctl.history.store import History
+from drillctl.patrol.baseline import Baseline
+from drillctl.patrol.late_history import LateHistory
 from drillctl.patrol.metrics import MetricsServer, PatrolMetrics, parse_address
 from drillctl.patrol.patrol import Patrol
 from drillctl.survey import Health
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from drillctl.history.sample import Sample
     from drillctl.inventory import Inventory
@@ -93,14 +97,28 @@ def test_what_a_drill_breaks_is_noted_and_what_it_does_not_break_is_an_alarm(
     patrol_of: Callable[..., tuple[Patrol, list[Event]]], well: Look, spoil: Callable[..., Look]
 ) -> None:
     drilled = in_drill(down(spoil))
-    spoiled = in_drill(spoil("b-1", sha256_disk="0" * 64))
+    spoiled = in_drill(spoil("b-1", fingerprint="0" * 64))
     patrol, said = patrol_of([well, drilled, drilled, drilled, spoiled, spoiled, well])
     for _ in range(7):
         patrol.once()
     assert words(said) == ["drill", "suspect", "ALARM", "drill"]
-    assert said[2].kind == "model-disk"
+    assert said[2].kind == "fingerprint"
     assert said[0].text == "r-1 is going on, by ops@here: what it breaks is no alarm"
     assert said[3].text == "r-1 has given its lease back"
+
+
+def test_a_model_that_a_drill_spoils_on_disk_is_an_alarm_only_if_it_stays_so(
+    patrol_of: Callable[..., tuple[Patrol, list[Event]]], well: Look, spoil: Callable[..., Look]
+) -> None:
+    spoiled = spoil("a-1", sha256_disk="0" * 64)
+    patrol, said = patrol_of([well, *[in_drill(spoiled)] * 3, spoiled, spoiled, well, well])
+    for _ in range(4):
+        patrol.once()
+    assert words(said) == ["drill"]
+    for _ in range(4):
+        patrol.once()
+    assert words(said) == ["drill", "drill", "suspect", "ALARM", "recovered"]
+    assert said[3].kind == "model-disk"
 
 
 def test_an_alarm_from_before_a_drill_stays_one(
@@ -140,6 +158,35 @@ def test_a_history_that_fails_is_said_once_and_gets_everything_later(
     assert said[-1].text == "the history can be used again"
     assert len(store.samples) == 4 * 3, "four looks at three hosts"
     assert len({sample.at for sample in store.samples}) == 4
+
+
+def test_a_history_that_cannot_be_opened_at_first_gets_everything_later_and_tells_what_changed(
+    patrol_of: Callable[..., tuple[Patrol, list[Event]]], well: Look, spoil: Callable[..., Look], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/history.db"
+    with History.open(url) as before:
+        before.add_samples(well.samples("shop"))
+    up = False
+
+    def opening() -> History:
+        if not up:
+            raise HistoryError("the history on db-1 cannot be used: connection refused")
+        return History.open(url)
+
+    store = LateHistory(opening)
+    patrol, said = patrol_of([spoil("a-1", fingerprint="0" * 64)], store=store, hold=1)
+    store.opened = lambda history: patrol.baseline.recall(Baseline.of(history.last_samples("shop").values(), None))
+    for _ in range(3):
+        patrol.once()
+    assert words(said) == ["note"]
+    up = True
+    patrol.once()
+    patrol.once()
+    store.close()
+    assert words(said) == ["note", "note", "ALARM"]
+    assert said[2].kind == "fingerprint"
+    with History.open(url) as after:
+        assert len(list(after.each_sample("shop"))) == 6 * 3, "one look of old, and five"
 
 
 def test_looks_are_aligned_and_slow_ones_cost_others_but_never_come_in_a_bunch(

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drillctl.errors import UsageError
 from drillctl.report import archive
 from drillctl.report.archive import ArchiveError, pack, unpack
 
@@ -31,6 +32,14 @@ def read(content: bytes) -> dict[str, bytes]:
 def test_what_was_packed_comes_out(members: dict[str, bytes]) -> None:
     assert read(pack(members)) == members
     assert pack(dict(reversed(members.items()))) == pack(members)
+
+
+def test_what_could_not_be_read_again_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "LARGEST", len(pack(MEMBERS)) - 2 * archive.BLOCK)
+    assert read(pack(MEMBERS)) == MEMBERS
+    monkeypatch.setattr(archive, "LARGEST", archive.LARGEST - 1)
+    with pytest.raises(UsageError, match=r"cannot be made.* its largest file is run/b/c\.bin"):
+        pack(MEMBERS)
 
 
 def test_the_distributions_tar_unpacks_it(tmp_path: Path) -> None:
@@ -127,9 +136,10 @@ def test_a_size_beyond_the_limit_is_refused_before_it_is_read() -> None:
 
 
 def test_too_many_members_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = pack({f"run/{n}": b"" for n in range(4)})
     monkeypatch.setattr(archive, "MOST_MEMBERS", 3)
     with pytest.raises(ArchiveError, match="more than 3 members"):
-        read(pack({f"run/{n}": b"" for n in range(4)}))
+        read(packed)
 
 
 @pytest.mark.parametrize(

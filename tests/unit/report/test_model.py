@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 import pytest
+from told import BEGAN
 
-from drillctl.compare.equality import Exact, compare
+from drillctl.compare.equality import Exact, compare, digest
 from drillctl.drill import Ending
 from drillctl.errors import Aborted, GatewayError, HostError, Inconclusive, NotStarted
+from drillctl.history.record import record_of
+from drillctl.playbook import Tolerance
 from drillctl.report.model import Report
+from drillctl.steps import golden
+from drillctl.traffic.detection import Detection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +94,30 @@ def test_no_outage_is_said_as_such_and_has_an_error_bar(tell: Callable[..., Told
     assert recovery.detection_seconds is None
 
 
+def test_no_outage_within_an_error_bar_beyond_the_objective_is_not_measured(tell: Callable[..., Told]) -> None:
+    told = tell(P + "|" + S + BACK)
+    told.run.findings.probes = [p for p in told.run.findings.probes if not 32 <= p.seq < 62]
+    objectives = told.run.playbook.objectives.model_copy(update={"rto_seconds": 2.0})
+    told.run.playbook = told.run.playbook.model_copy(update={"objectives": objectives})
+    report = told.report()
+    assert report.recovery.said == "no request was lost"
+    (one,) = (one for one in report.objectives if one.name == "recovery time")
+    assert one.met is None
+    assert "up to 3.10 s may have passed unseen" in one.measured
+
+
+@pytest.mark.parametrize("letters", [P + "|" + "xPPP" * 5 + "xxx" + S + BACK, P + "|" + "xPPP" * 5 + "xxx" + BACK])
+def test_detection_counts_from_the_first_failed_request_of_the_outage(tell: Callable[..., Told], letters: str) -> None:
+    """Failures between good answers make no row, and are part of the outage all the same."""
+    told = tell(letters)
+    at = BEGAN + 5.3
+    told.run.findings.detection = Detection(at, 3, {"status 502": 3}, first_failed=BEGAN + 5.0)
+    objectives = told.run.playbook.objectives.model_copy(update={"detection_seconds": 1.0})
+    told.run.playbook = told.run.playbook.model_copy(update={"objectives": objectives})
+    (one,) = (one for one in told.report().objectives if one.name == "detection")
+    assert (one.measured, one.met) == ("2.30 s", False)
+
+
 def test_the_recovery_time_is_judged_by_its_worst_case(tell: Callable[..., Told]) -> None:
     """An outage of 4.9 s with an error bar that reaches beyond 5 s has not been shown to be within 5 s."""
     report = tell(P + "|" + "x" * 49 + S + BACK).report()
@@ -112,6 +142,45 @@ def test_a_standby_that_answers_differently_fails(tell: Callable[..., Told]) -> 
     assert report.verdict == "failed"
     assert met(report)["outputs"] is False
     assert (report.equality.identical, [d["image"] for d in report.equality.different]) == (1, ["red.jpg"])
+
+
+def scores(last: str) -> dict[str, bytes]:
+    """Return answers to the images of a told run, whose scores are the same but for the last digits."""
+    return {
+        image: b'{"predictions": [{"label": "%s", "score": 0.25%s}]}' % (label.encode(), last.encode())
+        for image, label in (("blue.png", "blue"), ("red.jpg", "red"))
+    }
+
+
+@pytest.mark.parametrize(
+    ("outputs", "last", "wrong"),
+    [(Tolerance(score_abs=1e-6), "0000001", 0), (Tolerance(score_abs=1e-6), "1", 43), ("exact", "0000001", 43)],
+    ids=["accepted within the tolerance", "beyond the tolerance", "no tolerance"],
+)
+def test_an_answer_under_load_may_be_one_that_was_accepted_of_the_standby(
+    tell: Callable[..., Told], outputs: Tolerance | Literal["exact"], last: str, wrong: int
+) -> None:
+    told = tell()
+    run = told.run
+    objectives = run.playbook.objectives.model_copy(update={"outputs": outputs})
+    run.playbook = run.playbook.model_copy(update={"objectives": objectives})
+    run.findings.baseline, standby = scores(""), scores(last)
+    golden.equality(run, standby)
+    run.findings.probes = [
+        replace(p, digest=digest((standby if p.zone == "zone-b" else run.findings.baseline)[p.image])) if p.ok else p
+        for p in run.findings.probes
+    ]
+    report = told.report()
+    assert report.traffic.wrong == wrong
+    assert met(report)["outputs under load"] is (wrong == 0)
+
+
+def test_wrong_answers_are_not_counted_without_a_baseline(tell: Callable[..., Told]) -> None:
+    told = tell()
+    told.run.findings.baseline = {}
+    report = told.report()
+    assert report.traffic.wrong is None
+    assert record_of(report.model_dump(mode="json"), controller="desk").wrong_answers is None
 
 
 def test_a_config_that_is_not_as_before_fails_and_is_left(tell: Callable[..., Told]) -> None:

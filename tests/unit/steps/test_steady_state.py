@@ -1,0 +1,57 @@
+"""The environment of the steady state: what differs on any host, and what nobody knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drillctl.errors import NotStarted
+from drillctl.steps import steady_state
+from drillctl.survey import HostSurvey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from drillctl.run import Run
+
+SAME = {"model": {"sha256": "ab" * 32}, "fingerprint": {"torch": "2.15.0"}}
+
+
+def surveyed(run: Run, *standbys: dict[str, object]) -> Run:
+    """Have the primary and so many hosts of the standby publish what they do, and check only the environment."""
+    infos = {"a-1": SAME, **{f"b-{number}": info for number, info in enumerate(standbys, start=1)}}
+    run.findings.surveys = {
+        name: HostSurvey(name, "zone", "primary" if name == "a-1" else "standby", "10.0.0.9", "/m", info=info)
+        for name, info in infos.items()
+    }
+    return run
+
+
+def environment(run: Run) -> str:
+    return steady_state._environment(run)
+
+
+def test_one_environment_is_the_same_in_every_zone(make_run: Callable[..., Run]) -> None:
+    run = surveyed(make_run(), SAME)
+    assert environment(run) == "the same in every zone"
+    assert run.findings.not_proven == []
+
+
+def test_what_only_one_zone_publishes_is_not_proven(make_run: Callable[..., Run]) -> None:
+    run = surveyed(make_run(), {"model": SAME["model"], "versions": {"python": "3.13"}})
+    assert environment(run) == "no difference is known to change outputs; 1 of unknown effect; 1 harmless"
+    (said,) = run.findings.not_proven
+    assert said.startswith("same environment: fingerprint.torch: 2.15.0 and not published (only one zone publishes it")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_host_that_publishes_nothing_hides_no_difference_of_another(
+    make_run: Callable[..., Run], turned: bool
+) -> None:
+    other = {**SAME, "fingerprint": {"torch": "2.14.0"}}
+    silent = {"model": SAME["model"]}
+    run = surveyed(make_run(), *((silent, other) if turned else (other, silent)))
+    with pytest.raises(NotStarted, match=r"fingerprint\.torch: 2\.15\.0 and 2\.14\.0"):
+        environment(run)
+    assert [(d.key, d.changes_outputs) for d in run.findings.identity] == [("fingerprint.torch", "yes")]
