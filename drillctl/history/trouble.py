@@ -56,6 +56,7 @@ def trouble(error: Exception, address: Address) -> HistoryError:
 
 
 def _meaning(original: BaseException, code: str | None) -> tuple[str, str]:
+    kinds = type(original).__mro__  # a time-out while connecting has a class of its own
     if code is not None and code.startswith("SQLITE_"):
         for name, meaning in _SQLITE.items():
             if code.startswith(name):
@@ -64,7 +65,7 @@ def _meaning(original: BaseException, code: str | None) -> tuple[str, str]:
         for key in (code, code[:2]):
             if key in _POSTGRESQL:
                 return _POSTGRESQL[key]
-    elif type(original).__module__.startswith("psycopg") and type(original).__name__ == "OperationalError":
+    elif any(one.__module__.startswith("psycopg") and one.__name__ == "OperationalError" for one in kinds):
         return "the server cannot be reached, or the connection was lost", "check that it is up and its address right"
     elif isinstance(original, OSError):
         return original.strerror or "the file cannot be used", "set DRILLCTL_HOME to a folder that you can write to"

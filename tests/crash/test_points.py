@@ -44,7 +44,7 @@ def test_a_time_without_service_goes_from_the_first_failure_to_the_next_good_ans
         Asked(3.0, 3.1, "zone-b"),
         Asked(4.0, 4.1, None, "502"),
     ]
-    assert spans(asked) == [Span(1.0, 3.1), Span(4.0, 4.1)]
+    assert spans(asked) == [Span(1.0, 3.1, "zone-b"), Span(4.0, 4.1)]
     assert spans([]) == []
     assert served(asked) == "zone-a 0.1 s, nobody (502) 1.1 s, zone-b 0.1 s, nobody (502) 0.1 s"
 

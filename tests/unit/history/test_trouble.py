@@ -15,6 +15,7 @@ import pytest
 
 from drillctl.errors import HistoryError, UsageError
 from drillctl.history import database, trouble
+from drillctl.history.address import choose
 from drillctl.history.store import History
 
 if TYPE_CHECKING:
@@ -274,6 +275,12 @@ def test_a_table_that_another_session_keeps_locked(
             connection.exec_driver_sql("LOCK TABLE drillctl_run IN ACCESS EXCLUSIVE MODE")
             assert "another session keeps it locked" in str(refusal(lambda: history.add_run(make_report())))
         assert history.add_run(make_report())
+
+
+def test_a_server_that_takes_too_long_to_connect_to_cannot_be_reached() -> None:
+    errors = pytest.importorskip("psycopg.errors")
+    error = trouble.trouble(errors.ConnectionTimeout("connection timeout expired"), choose("postgresql://u@h/d"))
+    assert "the server cannot be reached" in error.message
 
 
 def test_every_meaning_has_an_advice() -> None:
