@@ -39,7 +39,8 @@ WANTED = 1.05
 PLAYBOOK = f"""\
 name: guards
 description: the shipped drill with short windows at a higher rate
-objectives: {{lost_requests: 1000}}
+# What is measured is over before the restore; where a server loads beside such a load, two cores may not carry it.
+objectives: {{lost_requests: 1000, restore_failed_requests: null}}
 traffic: {{rate: {RATE}, images: IMAGES, baseline_seconds: 1, observation_seconds: 1}}
 steps:
   - step: fault
