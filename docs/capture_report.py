@@ -19,24 +19,24 @@ sys.path.insert(0, str(DOCS.parent / "tests" / "support"))
 
 def drilled(home: Path) -> Path:
     """Drill the lab; return the run's folder."""
-    words = [sys.executable, "-m", "drillctl", "run", "zone-failover", "--lab", "--yes", "--approver", "王芳"]
+    words = [sys.executable, "-m", "drillctl", "run", "zone-failover", "--lab", "--yes", "--approver", "值班经理"]
     done = subprocess.run(words, env={**os.environ, "DRILLCTL_HOME": str(home)}, check=False)
     if done.returncode != 0:
         sys.exit(f"the drill ended with exit code {done.returncode}; a picture of a passed one is wanted")
     return next((home / "runs").iterdir())
 
 
-def capture(page: Path, profile: Path) -> None:
-    """Write both pictures: a wide window in light colours, a telephone's in dark ones."""
+def capture(page: Path, profile: Path, into: Path) -> None:
+    """Write both pictures into a folder: a wide window in light colours, a telephone's in dark ones."""
     from browser import browser
 
     with browser(profile) as window:
         window.open(page, 1280)
         # Down to the end of the second picture: what one looks at first.
         end = window.ask("return document.querySelectorAll('figure')[1].getBoundingClientRect().bottom")
-        window.picture(DOCS / "report.png", end + 20)
+        window.picture(into / "report.png", end + 20)
         window.open(page, 390, 844, dark=True)
-        window.picture(DOCS / "report-narrow.png", 844)
+        window.picture(into / "report-narrow.png", 844)
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
         folder = Path(sys.argv[1]) if len(sys.argv) > 1 else drilled(Path(temporary) / "home")
         page = Path(temporary) / "report.html"
         page.write_text(render(stored.read(folder)), encoding="utf-8")
-        capture(page, Path(temporary) / "profile")
+        capture(page, Path(temporary) / "profile", DOCS)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import runpy
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser import Browser, browser
+from PIL import Image
 from told import RECORDED
 
 from drillctl.drill import Ending
@@ -17,10 +20,10 @@ from drillctl.report.page import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from told import Told
 
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 VERDICT = stored.read_report(RECORDED).verdict.upper()
 SIZES = [(1280, 900), (390, 844)]
 MODES = [False, True]
@@ -211,3 +214,15 @@ def test_an_attack_in_a_name_runs_nothing(chromium: Browser, tell: Callable[...,
     assert chromium.driver.title.startswith("PASSED: loss-of-zone")
     assert chromium.requests() == [file.as_uri()]
     assert evil in chromium.ask("return document.body.innerText")
+
+
+def test_the_pictures_of_the_documentation_can_be_made(page: Path, tmp_path: Path) -> None:
+    """By the script that makes those in docs/, here of the recorded run."""
+    capture = runpy.run_path(str(DOCS / "capture_report.py"), run_name="capture")["capture"]
+    capture(page, tmp_path / "profile", tmp_path)
+    for name, width in (("report.png", 1280), ("report-narrow.png", 390)):
+        with Image.open(tmp_path / name) as made, Image.open(DOCS / name) as shown:
+            assert shown.width == width
+            # Something is drawn: an empty page has one colour.
+            for picture in (made, shown):
+                assert len(picture.convert("RGB").getcolors(1 << 24) or ()) > 100
