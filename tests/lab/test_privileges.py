@@ -211,7 +211,9 @@ def snapshot(estate: Estate) -> set[str]:
     look = (
         "find /etc /usr/local/libexec /var/lib/drillctl /run/systemd/system -type f ! -name epoch -exec sha256sum {} +"
         " | sort -k 2;"
-        " find /etc/nginx | xargs stat -c '%a %u %n'; systemctl list-units --type=service --state=running --plain;"
+        " find /etc/nginx | xargs stat -c '%a %u %n';"
+        # Without the manager that systemd keeps for a while for a user who was logged in.
+        " systemctl list-units --type=service --state=running --plain --no-legend | grep -v '^user@';"
         " ls /tmp /run | grep -v ^systemd-private"  # of the service, which a drill restarts
     )
     return {f"{host} {line}" for host in (ZONE, GATEWAY) for line in estate.on(host, look).splitlines()}
