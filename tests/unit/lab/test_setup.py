@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,9 @@ def checkout(tmp_path: Path) -> Path:
     (place / ".venv/bin").mkdir(parents=True)
     (place / ".venv/bin/python").symlink_to(sys.executable)
     (place / ".venv/node").mkdir()
+    for package in ("drillctl", "inference"):
+        (place / package).mkdir()
+        (place / package / "__init__.py").touch()
     script = "sha256sum <setup/node/package-lock.json >.venv/node/setup"
     subprocess.run(["sh", "-c", script], cwd=place, check=True)
     return place
@@ -130,6 +134,21 @@ def test_nothing_is_done_and_little_time_is_taken_when_nothing_is_missing(checko
     done = setup(checkout)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert time.monotonic() - started < 1
+
+
+def test_what_hosts_see_read_only_is_compiled_for_them(checkout: Path) -> None:
+    stamp(checkout)
+    done = setup(checkout, PYTHONDONTWRITEBYTECODE="1")
+    assert (done.returncode, done.stderr) == (0, "")
+    for package in ("drillctl", "inference"):
+        assert list((checkout / package / "__pycache__").glob("__init__.*.pyc"))
+
+
+@pytest.mark.skipif(not (PROJECT / ".venv/drillctl-setup").exists(), reason="this .venv was not made by setup.sh")
+def test_pytorch_is_compiled_so_that_no_server_does_it_at_each_start() -> None:
+    modules = list((Path(sys.prefix) / "lib").glob("python3*/site-packages/torch/nn/modules/*.py"))
+    assert modules
+    assert [module.name for module in modules if not Path(cache_from_source(str(module))).exists()] == []
 
 
 def test_a_changed_requirement_is_noticed(checkout: Path) -> None:
