@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from drillctl.cli.estate import InventoryOption, LabOption, estate_or_none, only_one
+from drillctl.cli.history_screen import print_json, print_runs, print_trend, say_none, write_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from drillctl.history.record import RunRecord
     from drillctl.history.store import History
-    from drillctl.history.trend import Trend
 
 app = typer.Typer(invoke_without_command=True, help="The runs of the past: list, show, trend, export, import, prune.")
 
@@ -52,12 +52,12 @@ def history(
     with _open(inventory, lab) as store:
         runs = store.runs(_estate_name(store, inventory, lab), playbook, limit, verdict=verdict, since=begin, until=end)
         if as_json:
-            _print_json({"schema_version": 1, "history": store.address.shown, "runs": [run.document() for run in runs]})
+            print_json({"schema_version": 1, "history": store.address.shown, "runs": [run.document() for run in runs]})
         elif runs:
-            _print_runs(runs)
+            print_runs(runs)
         else:
             filtered = any((inventory, lab, playbook, verdict, since, until))
-            _say_none(store, filtered=filtered)
+            say_none(store, filtered=filtered)
 
 
 @app.command()
@@ -74,7 +74,7 @@ def show(
         record = _find(store, run, _estate_name(store, inventory, lab))
         document = store.report(record.run_id)
     if as_json:
-        _print_json(document or {"schema_version": 1, **record.document()})
+        print_json(document or {"schema_version": 1, **record.document()})
         return
     if document is not None:
         from pydantic import ValidationError
@@ -120,19 +120,19 @@ def trend(
         newest = store.runs(_estate_name(store, inventory, lab), playbook, limit=1)
         if not newest:
             if as_json:
-                _print_json({"schema_version": 1, "runs": []})
+                print_json({"schema_version": 1, "runs": []})
             else:
-                _say_none(store, filtered=any((inventory, lab, playbook)))
+                say_none(store, filtered=any((inventory, lab, playbook)))
             return
         series = newest[0].inventory, newest[0].playbook
         found = trend_of(store.runs(*series, limit=last), metric, *series)
         others = [one for one in store.series() if one != series] if playbook is None else []
     if html is not None:
-        _write_page(found, html)
+        write_page(found, html)
     if as_json:
-        _print_json(found.document())
+        print_json(found.document())
         return
-    _print_trend(found)
+    print_trend(found)
     if others:
         named = ", ".join(f"{book} on {estate}" for estate, book in others[:3])
         more = "" if len(others) <= 3 else f" and {len(others) - 3} more"
@@ -192,7 +192,7 @@ def import_runs(
     bad = [one for one in taken if one.outcome == "not a run"]
     if as_json:
         listed = [{"folder": str(one.folder), "outcome": one.outcome, "detail": one.detail} for one in taken]
-        _print_json({"schema_version": 1, "history": shown, "runs": listed})
+        print_json({"schema_version": 1, "history": shown, "runs": listed})
     else:
         for one in taken:
             if one.outcome != "already there" or one.detail or runs:
@@ -239,7 +239,7 @@ def prune(
         pruned = store.prune(samples_before=samples_before, runs_before=runs_before)
         shown = store.address.shown
     if as_json:
-        _print_json({"schema_version": 1, "history": shown, "samples": pruned.samples, "runs": pruned.runs})
+        print_json({"schema_version": 1, "history": shown, "samples": pruned.samples, "runs": pruned.runs})
     else:
         out().print(f"deleted from {shown}: {pruned.samples} samples, {pruned.runs} runs", markup=False, soft_wrap=True)
 
@@ -344,82 +344,3 @@ def _agree(store: History, before: datetime) -> None:
         )
     if not typer.confirm(f"Delete {old} runs from before {before:%Y-%m-%d %H:%M} UTC from the history?", err=True):
         raise Aborted("you said no", state="nothing was deleted")
-
-
-# --- on screen ------------------------------------------------------------------------------------------------------
-
-
-def _print_runs(runs: Sequence[RunRecord]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    from drillctl.cli.console import out
-    from drillctl.history.metric import METRICS
-
-    table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim", pad_edge=False)
-    table.add_column("run", no_wrap=True, overflow="ellipsis")
-    table.add_column("inventory", overflow="fold")
-    table.add_column("verdict", no_wrap=True)
-    for name in ("outage", "lost"):
-        table.add_column(name, justify="right", no_wrap=True)
-    style = {"passed": "green", "failed": "red", "restore-incomplete": "bold red"}
-    for run in runs:
-        color = style.get(run.verdict, "yellow")
-        outage = "" if run.recovery_time is None else METRICS["recovery_time"].said(run.recovery_time)
-        lost = "" if run.lost_requests is None else f"{run.lost_requests:g}"
-        table.add_row(escape(run.run_id), escape(run.inventory), f"[{color}]{escape(run.verdict)}[/]", outage, lost)
-    out().print(table)
-
-
-def _say_none(store: History, *, filtered: bool) -> None:
-    from drillctl.cli.console import out
-    from drillctl.history.intake import folders
-
-    there = store.address.shown
-    if filtered:
-        out().print(f"No run in {there} is like that.", markup=False, soft_wrap=True)
-        return
-    waiting = len(folders(()))
-    hint = f"; `drillctl history import` takes in the {waiting} of the runs folder" if waiting else ""
-    out().print(f"No runs yet in {there}{hint}.", markup=False, soft_wrap=True)
-
-
-def _print_trend(found: Trend) -> None:
-    from rich.text import Text
-
-    from drillctl.cli.console import out
-    from drillctl.history.chart import ASCII, UNICODE, chart
-    from drillctl.history.trend import in_words
-
-    console = out()
-    # A Latin-1 terminal would show question marks.
-    marks = UNICODE if (sys.stdout.encoding or "").lower().startswith("utf") else ASCII
-    console.print(
-        Text.assemble((found.metric.name, "bold"), f" of {found.playbook} on {found.inventory}: {found.metric.about}"),
-        soft_wrap=True,
-    )
-    for line in chart(found, console.width, marks):
-        text = Text(line)
-        text.highlight_words([marks.missed], style="bold red")
-        text.highlight_words([marks.counted], style="green")
-        console.print(text, no_wrap=True, overflow="crop")
-    for line in in_words(found):
-        console.print(line, markup=False, soft_wrap=True)
-
-
-def _write_page(found: Trend, file: Path) -> None:
-    from datetime import UTC, datetime
-
-    from drillctl.errors import UsageError
-    from drillctl.history.page import render
-
-    try:
-        file.write_text(render(found, datetime.now(UTC)), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}", hint="name another file with --html") from None
-
-
-def _print_json(document: object) -> None:
-    import json
-
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
