@@ -6,6 +6,7 @@ drillctl compares the fingerprints of both zones: each entry is something that c
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import re
 from functools import cache
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 Fact = str | int | bool | None
 
@@ -29,11 +30,18 @@ def code_sha256() -> str:
     """
     digest = hashlib.sha256()
     folder = Path(__file__).parent
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted(_sources(folder)):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        # What Python keeps beside the sources comes and goes, and takes no part in what they say.
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        yield from (Path(place, name) for name in names if name.endswith(".py"))
 
 
 @cache
