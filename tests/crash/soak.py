@@ -136,7 +136,8 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as name, Scene(Path(name)) as scene:
         scene.client.close()
-        scene.primary.close()
+        for server in scene.servers.values():
+            server.close()
         done = soak(scene, arguments.drills, arguments.seconds)
     wrong = [verdict for verdict in done.verdicts if verdict != "passed"]
     found = grown(done.counts)
