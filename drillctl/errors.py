@@ -6,6 +6,7 @@
     ├── NotStarted                code 4   a gate refused; nothing was changed
     ├── HostError                 code 4   something about one host, before anything was changed
     │   ├── Unreachable                    no answer, or not in time
+    │   │   └── ConnectionLost             the SSH connection ended: what is measured there cannot be seen any more
     │   ├── HostKeyRefused                 unknown or changed host key
     │   ├── LoginRefused                   the key or the user was refused
     │   └── CommandFailed                  a remote command did not do what it should
@@ -73,6 +74,10 @@ class HostError(DrillctlError):
 
 class Unreachable(HostError):
     """A host does not answer, or did not answer in time."""
+
+
+class ConnectionLost(Unreachable):
+    """The SSH connection to a host ended under drillctl. It says nothing of the service there."""
 
 
 class HostKeyRefused(HostError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import paramiko
 
-from drillctl.errors import HostError, Unreachable
+from drillctl.errors import ConnectionLost, HostError, Unreachable
 from drillctl.hosts.login import close, login, reason
 from drillctl.hosts.transport import Transport
 
@@ -59,7 +59,7 @@ class SshTransport(Transport):
         except TimeoutError:
             raise self._late(command, timeout) from None
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise Unreachable(
+            raise ConnectionLost(
                 f"the connection was lost while a command ran ({reason(error)})",
                 host=self.host,
                 hint="look whether the host is up, then run the command again",
@@ -73,7 +73,7 @@ class SshTransport(Transport):
                 channel.exec_command(_WAITING)
                 self._warm.append(channel)
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise Unreachable(f"no channel could be opened ({reason(error)})", host=self.host) from None
+            raise ConnectionLost(f"no channel could be opened ({reason(error)})", host=self.host) from None
 
     def beside(self) -> SshTransport:
         other = SshTransport(self.host, self._link, sudo=bool(self.privileged_prefix))
@@ -145,7 +145,7 @@ class SshTransport(Transport):
     def _connection(self) -> paramiko.Transport:
         connection = self._link.client.get_transport()
         if connection is None or not connection.is_active():
-            raise Unreachable("the connection is closed", host=self.host)
+            raise ConnectionLost("the connection is closed", host=self.host)
         return connection
 
     def _checked(self, ended: tuple[int, bytes, bytes]) -> tuple[int, bytes, bytes]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from drillctl import __version__
 from drillctl import gates as all_gates
 from drillctl.compare.equality import digest
+from drillctl.errors import ConnectionLost, Inconclusive
 from drillctl.history.record import metrics_of
 from drillctl.report.context import Context, context_of
 from drillctl.report.document import Document
@@ -173,7 +174,7 @@ def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, sec
     parts = {"recovery": recovery.model_dump(), "traffic": traffic.model_dump(), "restore": restore.model_dump()}
     metrics = metrics_of({**parts, "seconds": seconds})
     objectives = objectives_of(run, measured, wrong, during_restore, metrics) if judged else ()
-    if judged and ending.error is not None and ending.error.exit_code != 3:
+    if judged and ending.error is not None and not isinstance(ending.error, Inconclusive | ConnectionLost):
         objectives = (Objective("steps", "every step succeeds", str(ending.error), met=False), *objectives)
     verdict = judge(
         objectives,

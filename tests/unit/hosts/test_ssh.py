@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drillctl.errors import CommandFailed, Unreachable
+from drillctl.errors import CommandFailed, ConnectionLost, Unreachable
 from drillctl.hosts.fleet import Fleet
 
 if TYPE_CHECKING:
@@ -178,15 +178,15 @@ def test_a_connection_lost_in_the_middle_of_a_command_is_told(make_sshd: Callabl
     thread = threading.Thread(target=cut)
     thread.start()
     begun = time.monotonic()
-    with pytest.raises(Unreachable, match="the connection was lost while a command ran") as caught:
+    with pytest.raises(ConnectionLost, match="the connection was lost while a command ran") as caught:
         transport.run(["sleep", "30"])
     thread.join()
     assert time.monotonic() - begun < 5
     assert caught.value.host == "host-1"
     assert not transport.alive()
-    with pytest.raises(Unreachable, match="the connection is closed"):
+    with pytest.raises(ConnectionLost, match="the connection is closed"):
         transport.run(["true"])
-    with pytest.raises(Unreachable, match=r"the connection is closed|no channel could be opened"):
+    with pytest.raises(ConnectionLost, match=r"the connection is closed|no channel could be opened"):
         transport.warm(1)
     transport.close()
     transport.close()
@@ -222,12 +222,12 @@ def test_a_host_that_was_given_up_keeps_nobody_waiting(make_sshd: Callable[..., 
     thread = threading.Timer(0.5, fleet.hang_up, ["host-1"])
     begun = time.monotonic()
     thread.start()
-    with pytest.raises(Unreachable, match="connection"):
+    with pytest.raises(ConnectionLost, match="connection"):
         transport.beside().run(["sleep", "20"], timeout=20)
     thread.join()
     assert time.monotonic() - begun < 5
     assert fleet.lost == {"host-1"}
-    with pytest.raises(Unreachable, match="the connection is closed"):
+    with pytest.raises(ConnectionLost, match="the connection is closed"):
         transport.run(["true"])
     for session in frozen:
         session.send(signal.SIGCONT)

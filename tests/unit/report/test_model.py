@@ -11,7 +11,7 @@ from told import BEGAN
 
 from drillctl.compare.equality import Exact, compare, digest
 from drillctl.drill import Ending
-from drillctl.errors import Aborted, GatewayError, HostError, Inconclusive, NotStarted
+from drillctl.errors import Aborted, ConnectionLost, GatewayError, HostError, Inconclusive, NotStarted
 from drillctl.history.record import record_of
 from drillctl.playbook import Tolerance
 from drillctl.report.model import Report
@@ -246,6 +246,16 @@ def test_a_step_that_failed_is_a_missed_objective(tell: Callable[..., Told]) -> 
     assert report.verdict == "failed"
     assert met(report)["steps"] is False
     assert report.objectives[0].measured == "gateway: zone-b answered no request"
+
+
+def test_a_connection_that_was_lost_says_nothing_of_the_service(tell: Callable[..., Told]) -> None:
+    report = tell().report(Ending(error=ConnectionLost("the connection is closed", host="a-1")))
+    assert (report.verdict, report.exit_code, report.reason) == ("inconclusive", 3, "a-1: the connection is closed")
+    assert "steps" not in met(report)
+    # What clients saw does.
+    lost = tell(P + "|" + "x" * 60).report(Ending(error=ConnectionLost("the connection is closed", host="a-1")))
+    assert lost.verdict == "failed"
+    assert met(lost)["recovery time"] is False
 
 
 def test_a_drill_that_broke_never_passes_however_good_its_figures_are(tell: Callable[..., Told]) -> None:
