@@ -122,6 +122,9 @@ def soak(scene: Scene, drills: int, seconds: float) -> Soak:
         done.counts.append(counted)
         outage = report.recovery.outage_seconds
         said = f"outage {outage:.2f} s" if outage is not None else str(report.reason)
+        if report.verdict != "passed":
+            missed = [f"{each.name} {each.rule}: {each.measured}" for each in report.objectives if each.met is not True]
+            said = "; ".join([report.reason or said, *missed, *report.restore.left])
         sys.stdout.write(f"{len(done.verdicts):4} {report.verdict:<12} {said}, {report.seconds:.1f} s\n")
         sys.stdout.flush()
     return done
