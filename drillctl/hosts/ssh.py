@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 import paramiko
 
 from drillctl.errors import ConnectionLost, HostError, Unreachable
+from drillctl.hosts.channel import whole
 from drillctl.hosts.login import close, login, reason
 from drillctl.hosts.transport import Transport
 
@@ -51,7 +52,7 @@ class SshTransport(Transport):
             if channel is not None:
                 stdin = f"{command}\n{_END}\n".encode() + stdin
             else:
-                channel = self._connection().open_session(timeout=timeout)
+                channel = whole(self._connection().open_session(timeout=timeout))
                 channel.exec_command(command)
             with contextlib.closing(channel):
                 channel.settimeout(timeout)
@@ -69,7 +70,7 @@ class SshTransport(Transport):
         """Open channels whose shell has started and waits for its command: a login shell can take 0.3 s."""
         try:
             while len(self._warm) < commands:
-                channel = self._connection().open_session(timeout=10)
+                channel = whole(self._connection().open_session(timeout=10))
                 channel.exec_command(_WAITING)
                 self._warm.append(channel)
         except (paramiko.SSHException, OSError, EOFError) as error:
@@ -109,7 +110,7 @@ class SshTransport(Transport):
             raise Unreachable(f"{address}:{port} could not be reached ({reason(error)})", host=self.host) from None
         channel.settimeout(timeout)
         # A paramiko channel has the methods of a socket that http.client uses.
-        return cast("socket.socket", channel)
+        return cast("socket.socket", whole(channel))
 
     def host_key(self) -> str:
         return self._connection().get_remote_server_key().fingerprint

@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import paramiko
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Sshd
+    from paramiko.message import Message
 
     from drillctl.hosts.ssh import SshTransport
     from drillctl.inventory import Inventory
 
 MIB = 1 << 20
+DATA, END_OF_INPUT = b"\x5e", b"\x60"
+"""Numbers of SSH's messages (RFC 4254, section 9)."""
+
 WORDS = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=30), max_size=5)
 AWKWARD = [
     "",
@@ -164,6 +169,24 @@ def test_commands_may_run_side_by_side(host: SshTransport) -> None:
 
 
 # ---- losing the host
+
+
+def test_a_command_that_ends_as_its_input_does_costs_no_connection(
+    host: SshTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that says so is kept off its core until the command has ended and its channel would be closed."""
+    send = paramiko.Transport._send_user_message
+
+    def late(self: paramiko.Transport, message: Message) -> None:
+        if threading.current_thread() is threading.main_thread() and message.asbytes()[:1] in {DATA, END_OF_INPUT}:
+            time.sleep(0.3)
+        send(self, message)
+
+    monkeypatch.setattr(paramiko.Transport, "_send_user_message", late)
+    for stdin in (b"", b"not read"):
+        assert host.run(["true"], stdin=stdin).exit_code == 0
+        time.sleep(0.1)
+        assert host.connected
 
 
 def test_a_connection_lost_in_the_middle_of_a_command_is_told(make_sshd: Callable[..., Sshd]) -> None:
