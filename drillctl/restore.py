@@ -19,6 +19,8 @@ from drillctl.steps.switch import wait_for_zone
 from drillctl.undo import ON_ZONES
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from drillctl.inventory import Zone
     from drillctl.playbook import RestoreStep
     from drillctl.run import Run
@@ -43,7 +45,7 @@ def carry_out(run: Run, *, stop_started: bool) -> None:
     run.moments.restore_began = time.monotonic()
     if run.guards is not None:
         run.guards.quiet(False)
-    _reconnect(run)
+    away = _reconnect(run)
     _await_proofs(run)
     others = _leave_to_others(run)
     disturbed = bool(run.outstanding.of(*ON_ZONES, "gateway.restore"))
@@ -53,6 +55,7 @@ def carry_out(run: Run, *, stop_started: bool) -> None:
             if not others or not isinstance(step, ProbeStep | ActionStep):
                 _attempt(run, step)
     _finish_traffic(run)
+    _reconnect(run, but=away)
     _disarm(run, stop_started=stop_started, gateway_is_ours=others.isdisjoint(_gateways(run)))
     _release(run)
 
@@ -116,14 +119,19 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, DrillctlError) else f"a bug in drillctl, {type(error).__name__}: {error}"
 
 
-def _reconnect(run: Run) -> None:
-    """Log in again where the connection was lost: an sshd that was restarted must not leave a host as it is."""
+def _reconnect(run: Run, *, but: Collection[str] = ()) -> set[str]:
+    """Log in again where the connection was lost: an sshd that was restarted must not leave a host as it is.
+
+    Returns the hosts that cannot be reached; those in `but` are known to be away, and not waited for.
+    """
     if run.fleet is None:
-        return
-    fleet = run.fleet
-    gone = [n for n, t in fleet.transports.items() if n not in run.away and (n in fleet.lost or not t.connected)]
-    for host, back in fleet.reconnect(gone, LOGIN).items():
+        return set()
+    fleet, away = run.fleet, {*run.away, *but}
+    gone = [n for n, t in fleet.transports.items() if n not in away and (n in fleet.lost or not t.connected)]
+    found = fleet.reconnect(gone, LOGIN)
+    for host, back in found.items():
         run.watcher.note(f"{host}: {'logged in again' if back else 'cannot be reached; its guard undoes by itself'}")
+    return {host for host, back in found.items() if not back}
 
 
 def _gateways(run: Run) -> set[str]:
