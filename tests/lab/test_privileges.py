@@ -332,8 +332,8 @@ def test_the_script_may_be_repeated_and_takes_everything_away_again(estate: Esta
         argv = estate.lab.root_command(host.name, ["sh"])
         return subprocess.run(argv, input=script, capture_output=True, text=True, check=False)
 
-    # Not all of /usr/local: what is beside it belongs to the machine below, which may write there meanwhile.
-    paths = "find /usr/local/libexec /etc/sudoers.d /var/lib/drillctl"
+    # Not the folder above: the script makes its new version beside the old one, and compares before it moves it.
+    paths = f"find {FOLDER} /etc/sudoers.d /var/lib/drillctl"
     before = estate.on(host.name, f"{paths} -exec stat -c '%n %a %u:%g %Y' {{}} +")
     again = run(installer.install_script(loaded, host))
     assert (again.returncode, again.stdout) == (0, "drillctl: all of it was in place already\n"), again.stderr
