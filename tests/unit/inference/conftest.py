@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from origin import MEBIBYTE, manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -141,3 +145,26 @@ def server() -> Iterator[ServerProcess]:
 def golden() -> list[Path]:
     """The golden images that ship with the playbooks."""
     return sorted(GOLDEN.iterdir())
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packed folder: the sample's words, and weights that only have to arrive."""
+    folder = tmp_path_factory.mktemp("origin") / "model"
+    folder.mkdir()
+    for name in ("labels.txt", "model.json"):
+        shutil.copy(SAMPLE / name, folder)
+    (folder / "model.safetensors").write_bytes(random.Random(1).randbytes(5 * MEBIBYTE + 321))
+    (folder / "SHA256SUMS").write_text(manifest(folder))
+    return folder
+
+
+@pytest.fixture
+def sha256(source: Path) -> str:
+    return hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def cached(tmp_path: Path, sha256: str) -> Path:
+    """Where the model will lie."""
+    return tmp_path / "cache" / sha256
