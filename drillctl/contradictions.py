@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from drillctl.gate_plan import GatePlan
     from drillctl.inventory import Host, Inventory
 
-WITH_PROGRAMS: tuple[str, ...] = ("nginx",)
-"""The kinds of gateways that drillctl drives by installed programs (docs/privileges.md)."""
-
 Found: TypeAlias = "tuple[yamlfile.Location, str]"
 """Where a contradiction is, and what it is."""
 
@@ -70,10 +67,10 @@ def _of_logins(inventory: Inventory) -> Iterator[Found]:
             yield where, "`privileges: installed` needs `user`: who logs in"
         elif login.user == "root":
             yield where, "`privileges: installed` is for a user of drillctl's own, not for root"
-        kind = inventory.gateway.kind
-        if location[0] == "gateway" and kind not in WITH_PROGRAMS:
-            said = f"there are no programs to install for gateways of kind `{kind}` yet; use `privileges: sudo` there"
-            yield location, said
+        gateway = inventory.gateway
+        if location[0] == "gateway" and gateway.kind == "haproxy" and not gateway.socket.startswith("/"):
+            said = "`privileges: installed` needs the path of a socket that only root may open: whoever is on the host "
+            yield ("gateway", "socket"), f"{said}may say anything to {gateway.socket}"
 
 
 def _of_channels(inventory: Inventory) -> Iterator[Found]:

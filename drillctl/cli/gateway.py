@@ -10,6 +10,7 @@ import typer
 from drillctl.cli.estate import InventoryOption, LabOption, load_estate
 
 if TYPE_CHECKING:
+    from drillctl.errors import NotStarted
     from drillctl.gateway.adoption import HostPlan
 
 app = typer.Typer(no_args_is_help=True, help="The gateway: what it is configured for, and adopting its config.")
@@ -62,8 +63,11 @@ def adopt(
     from drillctl.hosts import fleet as fleets
 
     estate = load_estate(inventory, lab)
+    administered = any(estate.login(host).by == "installed" for host in estate.gateway.hosts)
     with fleets.connect(estate) as fleet:
         adoption = Adoption(estate, fleet.transports)
+        if undo and administered:
+            raise _for_an_administrator("the original is kept beside the config, as `.drillctl-adopted-NAME`")
         plans = adoption.plan_undo() if undo else adoption.plan()
         _show(plans)
         if not any(plan.changes for plan in plans.values()):
@@ -71,12 +75,8 @@ def adopt(
             return
         if plan_only:
             return
-        if any(estate.login(host).by == "installed" for host in estate.gateway.hosts):
-            raise NotStarted(
-                "the config is the administrator's there: only installed programs run as root for drillctl",
-                hint="give them the difference (`--diff`), or say `privileges: sudo` in the inventory",
-                state="nothing was changed",
-            )
+        if administered:
+            raise _for_an_administrator("give them the difference (`--diff`)")
         if not yes:
             if not (sys.stdin.isatty() and sys.stderr.isatty()):
                 raise NotStarted(
@@ -98,6 +98,18 @@ def adopt(
         for name in plans:
             err().print(f"{name}: in force, and the same zone answers as before", soft_wrap=True, markup=False)
         typer.echo("The original is back." if undo else "Adopted; `drillctl gateway adopt --undo` puts it back.")
+
+
+def _for_an_administrator(what: str) -> NotStarted:
+    """Return the error where drillctl may not write a whole config: whoever may, may do anything as root."""
+    from drillctl.errors import NotStarted
+
+    return NotStarted(
+        "the config is the administrator's there: only installed programs run as root for drillctl",
+        hint=f"{what}; or, where they allow drillctl any command by sudo meanwhile, say `privileges: sudo` in the "
+        "inventory",
+        state="nothing was changed",
+    )
 
 
 def _show(plans: dict[str, HostPlan]) -> None:

@@ -61,4 +61,9 @@ class GatewayRestart(Fault):
         return f"{self._unit(place.inventory)} restarted: pid {before} is now {after}"
 
     def _unit(self, inventory: Inventory) -> str:
-        return self.unit or ("haproxy.service" if inventory.gateway.kind == "haproxy" else "nginx.service")
+        return self.unit or unit_of(inventory)
+
+
+def unit_of(inventory: Inventory) -> str:
+    """Return the unit that is restarted when the playbook names none."""
+    return "haproxy.service" if inventory.gateway.kind == "haproxy" else "nginx.service"

@@ -42,7 +42,8 @@ printf '%s\n' "$3" > "$2.sums"
 sync -- "$2" "$2.sums" 2>/dev/null || sync
 """
 _NOTE = r"""printf '%s\n' "$2" > "$1.sums" && { sync -- "$1.sums" 2>/dev/null || sync; }"""
-_SUMS = r"""[ ! -f "$1.sums" ] || cat -- "$1.sums" """
+SUMS = r"""[ ! -f "$1.sums" ] || cat -- "$1.sums" """
+"""kept original → sha256 of it and of what was adopted, in one line; nothing when none is kept."""
 _FORGET = r"""rm -f -- "$1" "$1.sums" """
 
 
@@ -218,7 +219,7 @@ class Adoption:
             self._script(name, "noting what is adopted", _NOTE, kept(one.config), " ".join(one.sums))
 
     def _sums(self, name: str, config: HostConfig) -> tuple[str, str] | None:
-        words = self._script(name, "looking for a kept original", _SUMS, kept(config)).split()
+        words = self._script(name, "looking for a kept original", SUMS, kept(config)).split()
         return (words[0], words[1]) if len(words) == 2 else None
 
     def _check_no_flag(self) -> None:
@@ -252,5 +253,10 @@ class Adoption:
 
 
 def kept(config: HostConfig) -> str:
-    """Return where a host's original is kept: beside the live file, where no include pattern finds it."""
-    return join(dirname(config.resolved), f".drillctl-adopted-{basename(config.resolved)}")
+    """Return where a host's original is kept."""
+    return kept_of(config.resolved)
+
+
+def kept_of(path: str) -> str:
+    """Return where the original of a config is kept: beside the live file, where no include pattern finds it."""
+    return join(dirname(path), f".drillctl-adopted-{basename(path)}")

@@ -7,9 +7,11 @@ nobody removes what somebody else has set.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 
 from drillctl.errors import GatewayError
+from drillctl.gateway import kept_file
 
 MOST_BYTES = 1024
 """Larger than any flag; a larger file is something else."""
@@ -48,9 +50,20 @@ def from_words(words: str) -> Flag | None:
         raise GatewayError(f"`{words[:80]}` describes no flag") from None
 
 
+LINE = "the standby serves: drillctl, run "
+"""What a run writes into its flag, but for its id and the line's end."""
+
+
 def content_of(run_id: str) -> bytes:
     """Return what a run writes into its flag."""
-    return f"the standby serves: drillctl, run {run_id}\n".encode()
+    return f"{LINE}{run_id}\n".encode()
+
+
+def not_put_back(flag: Flag) -> str | None:
+    """Return why installed programs would not put a flag back; None when they would."""
+    if flag.content and not re.fullmatch(re.escape(LINE.encode()) + rb"[A-Za-z0-9._-]{1,128}\n", flag.content):
+        return "is not empty, and holds no line of a run"
+    return kept_file.not_put_back(f"{flag.mode:o}", flag.owner)
 
 
 _PRELUDE = r"""

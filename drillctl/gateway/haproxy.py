@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from drillctl.errors import GatewayError, HostError
-from drillctl.gateway import configured_zone
+from drillctl.gateway import configured_zone, kept_file
 from drillctl.gateway import haproxy_scripts as scripts
 from drillctl.gateway import haproxy_state as states
 from drillctl.gateway.choosing import ChoosingGateway
@@ -28,6 +28,7 @@ from drillctl.gateway.gateway import (
 )
 from drillctl.gateway.nginx_config import normalised
 from drillctl.gateway.state_file import StateFile, parts_of
+from drillctl.privileges.program import REFUSED as NOT_TAKEN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -157,6 +158,13 @@ class _HaproxyHost:
         done = self._script(scripts.READ, self._options.config)
         resolved, rights, digest = done.stdout.decode("utf-8", "surrogateescape").split("\n", 2)
         mode, _, owner = rights.partition(" ")
+        if self.transport.installed is not None and resolved != self._options.config:
+            raise GatewayError(
+                f"{self._options.config} leads to {resolved}, and the programs installed here know only the former",
+                host=self.name,
+                hint=f"set `gateway.config` to {resolved}, then install them again (`drillctl privileges --help`)",
+                state="nothing was changed",
+            )
         content = f"{digest}  {self._options.config}\n".encode()
         servers = self.servers()
         places = " ".join(server.address for server in servers)
@@ -201,8 +209,8 @@ class _HaproxyHost:
         done = self.transport.run(words, check=False, privileged=True)
         if done.exit_code != 0:
             raise GatewayError(f"haproxy does not accept its live config: {done.complaint}", host=self.name)
-        text = self.transport.read_file(self._options.config, privileged=True).decode("utf-8", "replace")
-        missing = states.missing_in_config(text, self._options.state_file)
+        lines = self._script(scripts.STATE_LINES, self._options.config).text
+        missing = states.missing_in_config(lines, self._options.state_file)
         if missing:
             raise GatewayError(
                 f"{self._options.config}: {'; '.join(missing)}: a reload would send clients back to where they were",
@@ -215,6 +223,8 @@ class _HaproxyHost:
     def stage(self, servers: Collection[BackendServer], wanted: Mapping[str, Admin]) -> StagedHost:
         """Return what is to be set, once it is known that it can be."""
         tested = self.test()
+        if self.transport.installed is not None:
+            self._check_put_back(self.state_file())
         self._script(scripts.PREPARE, self._options.state_file)
         self._discarded = False
         before = states.in_words(servers)
@@ -229,6 +239,16 @@ class _HaproxyHost:
             diff=f"--- {self._options.backend} (live)\n+++ {self._options.backend} (candidate)\n-{before}\n+{after}\n",
             tested=tested,
         )
+
+    def _check_put_back(self, file: StateFile) -> None:
+        why = kept_file.not_put_back(file.mode, file.owner) if file.mode else None
+        if why is not None:
+            raise GatewayError(
+                f"{self._options.state_file} {why}: the programs installed here could not put it back",
+                host=self.name,
+                hint="an administrator sets it right with chown and chmod, or removes it",
+                state="nothing was changed",
+            )
 
     def activate(self, staged: StagedHost) -> ActivatedHost:
         """Set the servers' states, and write them down for the next reload."""
@@ -304,7 +324,7 @@ class _HaproxyHost:
 
     def _script(self, source: str, *arguments: str, stdin: bytes = b"") -> Completed:
         done = self.transport.script("HAProxy's program", source, *arguments, stdin=stdin, check=False, privileged=True)
-        if done.exit_code == _REFUSED:
+        if done.exit_code in {_REFUSED, NOT_TAKEN}:
             raise GatewayError(done.complaint, host=self.name, state="nothing was changed")
         if done.exit_code != 0:
             raise GatewayError(f"speaking to HAProxy failed: {done.complaint}", host=self.name, state=_UNKNOWN)

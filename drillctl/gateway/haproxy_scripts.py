@@ -86,6 +86,15 @@ sum "$live"
 )
 """path → a line with the resolved path, a line `mode uid:gid`, then the sha256: the bytes may hold passwords."""
 
+STATE_LINES = (
+    _PRELUDE
+    + r"""
+grep -E '^[[:space:]]*(server-state-(file|base)|load-server-state-from-file)[[:space:]]' -- "$1" || [ $? = 1 ] ||
+    refuse "$1 cannot be read by $(id -un)"
+"""
+)
+"""config → its lines that say whether a reload takes the states over: no others, the file may hold passwords."""
+
 STATES = _PRELUDE + 'ask "$1" "show servers state $2"\n'
 """socket, backend → what HAProxy says of its servers."""
 

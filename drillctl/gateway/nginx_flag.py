@@ -28,6 +28,7 @@ from drillctl.gateway.gateway import (
 from drillctl.gateway.nginx_adoption import flag_choice
 from drillctl.gateway.nginx_config import normalised, read_upstream
 from drillctl.gateway.nginx_host import NginxHost
+from drillctl.privileges.program import REFUSED as NOT_TAKEN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -131,6 +132,13 @@ class _FlagHost:
         tested = self.nginx.test()
         self.nginx.check_in_force(config)
         found = flags.from_words(config.choice)
+        if self.transport.installed is not None and found and (why := flags.not_put_back(found)):
+            raise GatewayError(
+                f"{self.flag} {why}: the programs installed here could not put it back",
+                host=self.name,
+                hint="an administrator takes it away; an empty file in its place, made by root, means the same",
+                state="nothing was changed",
+            )
         self._script(flags.STAGE, self.flag, self.candidate, self._pidfile, stdin=self._content)
         return StagedHost(
             host=self.name,
@@ -200,7 +208,7 @@ class _FlagHost:
         done = self.transport.script(
             "a program on the host", source, *arguments, stdin=stdin, check=False, privileged=True
         )
-        if done.exit_code == _REFUSED:
+        if done.exit_code in {_REFUSED, NOT_TAKEN}:
             raise GatewayError(done.complaint, host=self.name, state="nothing was changed")
         if done.exit_code != 0:
             raise GatewayError(

@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drillctl.contradictions import WITH_PROGRAMS
 from drillctl.errors import NotStarted
 from drillctl.inventory import Host, Model, SystemdStart
 from drillctl.lab import cgroup, estate, ground, hostfiles, process, sources, sshfiles
@@ -358,16 +357,13 @@ def _inventory(site: Site, gateway: Gateway) -> Inventory:
         start=SystemdStart(kind="systemd", unit=hostfiles.SERVICE_UNIT),
         model=Model(path=f"/{hostfiles.MODEL_FOLDER}/{site.model.weights}", sha256=site.model.sha256),
         user=hostfiles.USER,
-        privileges="installed" if gateway.kind in WITH_PROGRAMS else "sudo",
+        privileges="installed",
     )
 
 
 def _privileges(inventory: Inventory, host: str) -> dict[str, tuple[str, int]]:
     """Return the files by which the lab's user may do what needs root on a host."""
-    if inventory.ssh.privileges == "installed":
-        return installer.files(inventory, next(one for one in inventory.hosts if one.name == host))
-    # No programs are made for this kind of gateway yet: the lab's user may do everything.
-    return {installer.SUDOERS: (f"{hostfiles.USER} ALL = (root) NOPASSWD: ALL\n", 0o440)}
+    return installer.files(inventory, next(one for one in inventory.hosts if one.name == host))
 
 
 def _inside(room: int, argv: list[str], stdin: str = "") -> None:

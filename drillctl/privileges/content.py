@@ -13,6 +13,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+TAKE = """
+# Read stdin to its end, or to so many bytes, and go on with it as stdin; what a test says of the file is returned.
+take() { # bytes at most, the test and its first words
+    taken=$(mktemp /run/drillctl.XXXXXX) || exit 126
+    head -c "$1" >"$taken"
+    exec <"$taken"
+    shift
+    "$@" "$taken"
+    set -- "$?"
+    rm -f -- "$taken"
+    return "$1"
+}
+"""
+"""A function of shell that judges what comes by stdin, which nobody can change any more once it was judged."""
+
 _SERVERS_ONLY = r"""
 # Tell whether two configs differ in nothing but servers of the zones being on or off: commented out, or `down`.
 servers_only() { # one file, the other
@@ -40,17 +55,14 @@ servers_only() { # one file, the other
 }
 # Read stdin to its end, and go on with what it was as stdin if it is the live config but for servers being on or off.
 take_config() { # live file
-    taken=$(mktemp /run/drillctl.XXXXXX) || exit 126
-    # What is longer is cut off, and so not taken: /run is memory.
-    head -c 8388608 >"$taken"
-    exec <"$taken"
+    # /run is memory: what is longer is cut off, and so not taken.
+    take 8388608 config_like "$1" ||
+        deny "these bytes change more of the config than which servers of the zones are on, each on a line of its own"
+}
+config_like() { # live file, what was read
     # What awk does not see of a line behind a NUL must not be there.
     # shellcheck disable=SC2094 # both only read
-    tr -d '\000' <"$taken" | cmp -s - "$taken" && servers_only "$1" "$taken"
-    set -- "$?"
-    rm -f -- "$taken"
-    [ "$1" = 0 ] || deny "these bytes change more of the config than which servers of the zones are on, \
-each on a line of its own"
+    tr -d '\000' <"$2" | cmp -s - "$2" && servers_only "$1" "$2"
 }
 same_rights() { # file, mode, owner
     [ "$(stat -c '%a %u:%g' -- "$1" 2>/dev/null)" = "$2 $3" ] || deny "mode and owner of $1 are not $2 $3"
@@ -61,7 +73,7 @@ same_rights() { # file, mode, owner
 def functions(addresses: Iterable[str]) -> str:
     """Return the shell functions that judge a config, for the zones' servers as the gateway's config names them."""
     known = {spelling for address in addresses for spelling in _spellings(address.lower())}
-    return _SERVERS_ONLY.replace("@KNOWN@", shlex.quote(f" {' '.join(sorted(known))} "))
+    return TAKE + _SERVERS_ONLY.replace("@KNOWN@", shlex.quote(f" {' '.join(sorted(known))} "))
 
 
 def _spellings(address: str) -> tuple[str, ...]:

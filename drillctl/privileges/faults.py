@@ -25,8 +25,6 @@ DROP_INS = {
     "broken-dependency": restart.BrokenDependency.model_construct().drop_in(),
     "gpu-lost": restart.GpuLost.model_construct().drop_in(),
 }
-GATEWAY_UNIT = "nginx.service"
-"""What `gateway-restart` restarts when the playbook says nothing."""
 
 _TABLE = Argument("drillctl_", "A-Za-z0-9_", called="run")
 _TRIAL = Argument("drillctl_", "A-Za-z0-9_", "_try", called="run")
@@ -108,8 +106,8 @@ def of_gateway(inventory: Inventory) -> list[Program]:
     """Return the programs of the faults that the inventory allows on the gateway."""
     if "gateway-restart" not in inventory.faults:
         return []
-    unit = exactly(GATEWAY_UNIT)
-    return [Program("fault-gateway-restart", f"restart {GATEWAY_UNIT}", gateway_restart.RESTART, ((unit,),))]
+    unit = gateway_restart.unit_of(inventory)
+    return [Program("fault-gateway-restart", f"restart {unit}", gateway_restart.RESTART, ((exactly(unit),),))]
 
 
 def undos(inventory: Inventory, host: Host) -> list[Variant]:
@@ -121,7 +119,9 @@ def undos(inventory: Inventory, host: Host) -> list[Variant]:
 
     allowed = set(inventory.faults)
     if inventory.zone_of(host.name) is None:
-        return [order("service.revive", unit=GATEWAY_UNIT)] if "gateway-restart" in allowed else []
+        return (
+            [order("service.revive", unit=gateway_restart.unit_of(inventory))] if "gateway-restart" in allowed else []
+        )
     live = inventory.model_path(host)
     found: list[Variant] = []
     if {"model", *DROP_INS} & allowed:

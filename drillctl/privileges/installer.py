@@ -180,7 +180,7 @@ def _watched(inventory: Inventory, host: Host) -> list[str]:
     """Return every file that root is to trust, and every folder above one."""
     found: dict[str, None] = dict.fromkeys([FOLDER])
     for path in (f"{FOLDER}/check", SUDOERS, "/var/lib/drillctl", *registry.watched_paths(inventory, host)):
-        if path == inventory.gateway.config:
+        if path in registry.trusted_files(inventory, host):
             found[path] = None
         while path != "/":
             path = dirname(path)

@@ -87,6 +87,23 @@ class Program:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a gateway's kind needs on a host: programs, and undos that the guard there may be given.
+
+    An undo is its kind and its arguments. `checks` is shell of the guard's program, as a program's own: it judges what
+    is registered. `watched` are the files that root acts on, whose folders nobody else may write; nor may anybody else
+    write those of them that are `trusted`.
+    """
+
+    programs: tuple[Program, ...]
+    undos: tuple[Variant, ...]
+    watched: tuple[str, ...]
+    trusted: tuple[str, ...]
+    functions: str = ""
+    checks: str = ""
+
+
 def plain(name: str, does: str, argv: Sequence[str]) -> Program:
     """Return the program that stands for a command without variable words."""
     return Program(name, does, f"exec {shlex.join(argv)}\n", command=tuple(argv))

@@ -343,6 +343,20 @@ def test_installed_programs_are_for_a_user_of_their_own(tmp_path: Path, inventor
     assert refused.value.problems[0].startswith(f"{file}:31:")
 
 
+def test_a_socket_that_everybody_may_speak_to_is_not_for_installed_programs(
+    tmp_path: Path, inventory_text: str
+) -> None:
+    file = tmp_path / "inventory.yaml"
+    text = inventory_text.replace("gateway:\n", "gateway:\n  kind: haproxy\n  socket: 127.0.0.1:9999\n")
+    text = text.replace("  config: /etc/nginx/conf.d/recognition.conf\n  upstream:", "  backend:")
+    file.write_text(text)
+    inventories.load(file)
+    file.write_text(text + "  privileges: installed\n")
+    with pytest.raises(FileError, match="needs the path of a socket that only root may open") as refused:
+        inventories.load(file)
+    assert refused.value.problems[0].startswith(f"{file}:26:")
+
+
 def test_two_ways_at_once_are_refused(tmp_path: Path, inventory_text: str) -> None:
     file = tmp_path / "inventory.yaml"
     file.write_text(inventory_text + "  sudo: true\n  privileges: installed\n")

@@ -20,13 +20,16 @@ import pytest
 
 from drillctl.gateway.kinds import gateway_of
 from drillctl.gateway.nginx_adoption import adopt
+from drillctl.guard.client import program as guard
 from drillctl.hosts.local import LocalTransport
-from drillctl.inventory import Inventory, Nginx
+from drillctl.inventory import Inventory, Nginx, SshOptions
 from drillctl.lab import haproxyfiles
 from drillctl.lab.ground import program
+from drillctl.privileges.installed import Installed
+from drillctl.privileges.program import FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from drillctl.gateway.gateway import Gateway
 
@@ -99,6 +102,39 @@ def inventory_of(port: int, primary: str, standby: str, gateway: dict[str, objec
             },
         }
     )
+
+
+class Here(Installed):
+    """The programs in a folder of this machine, run by the user of the tests instead of by sudo.
+
+    What the guard keeps lies there as well, in `guards`.
+    """
+
+    def __init__(self, inventory: Inventory, folder: Path) -> None:
+        super().__init__(inventory, inventory.gateway.hosts[0])
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
+        (folder / "guard.sh").write_bytes(guard())
+        for one in self.programs:
+            text = one.text.replace("/var/lib/drillctl/", f"{folder}/guards/").replace(FOLDER, str(folder))
+            (folder / one.name).write_text(text)
+
+    def of_script(self, called: str, source: str, arguments: Sequence[str]) -> tuple[str, ...]:
+        return self._here(super().of_script(called, source, arguments))
+
+    def of_command(self, argv: Sequence[str]) -> tuple[str, ...]:
+        return self._here(super().of_command(argv))
+
+    def _here(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        assert words[:3] == ("sudo", "-n", "--")
+        return ("sh", str(self._folder / words[3].rpartition("/")[2]), *words[4:])
+
+
+def by_programs(inventory: Inventory, folder: Path) -> LocalTransport:
+    """Return this machine as a gateway's host where only the installed programs of an inventory run as root."""
+    transport = LocalTransport("gateway")
+    transport.installed = Here(inventory.model_copy(update={"ssh": SshOptions(user="drill")}), folder / "programs")
+    return transport
 
 
 class RunningHaproxy:

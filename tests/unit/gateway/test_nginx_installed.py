@@ -9,14 +9,11 @@ import pytest
 
 from drillctl.errors import GatewayError
 from drillctl.gateway.nginx import NginxGateway
-from drillctl.hosts.local import LocalTransport
-from drillctl.inventory import NginxReload, SshOptions
-from drillctl.privileges.installed import Installed
+from drillctl.inventory import NginxReload
+
+from .conftest import by_programs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from drillctl.inventory import Inventory
 
     from .conftest import RunningNginx
@@ -24,31 +21,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the programs are for root")
 
 
-class Here(Installed):
-    """The programs in a folder of this machine, run by the user of the tests instead of by sudo."""
-
-    def __init__(self, inventory: Inventory, folder: Path) -> None:
-        super().__init__(inventory, inventory.gateway.hosts[0])
-        self._folder = folder
-        folder.mkdir(exist_ok=True)
-        for program in self.programs:
-            (folder / program.name).write_text(program.text)
-
-    def of_script(self, called: str, source: str, arguments: Sequence[str]) -> tuple[str, ...]:
-        return self._here(super().of_script(called, source, arguments))
-
-    def of_command(self, argv: Sequence[str]) -> tuple[str, ...]:
-        return self._here(super().of_command(argv))
-
-    def _here(self, words: tuple[str, ...]) -> tuple[str, ...]:
-        assert words[:3] == ("sudo", "-n", "--")
-        return ("sh", str(self._folder / words[3].rpartition("/")[2]), *words[4:])
-
-
 def gateway_of(nginx: RunningNginx, inventory: Inventory | None = None) -> NginxGateway:
-    known = (inventory or nginx.inventory()).model_copy(update={"ssh": SshOptions(user="drill")})
-    transport = LocalTransport("gateway")
-    transport.installed = Here(known, nginx.folder / "programs")
+    known = inventory or nginx.inventory()
+    transport = by_programs(known, nginx.folder)
     assert isinstance(known.gateway, NginxReload)
     return NginxGateway(known, known.gateway, {"gateway": transport}, "run-1")
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drillctl import inventory as inventories
+from drillctl.inventory import Nginx
 
 if TYPE_CHECKING:
     from drillctl.inventory import Inventory
 
+KINDS = ("nginx", "nginx-flag", "nginx-passive", "haproxy")
 SHELLS = [shell for shell in ("dash", "busybox sh", "bash --posix") if shutil.which(shlex.split(shell)[0])]
 
 
@@ -27,6 +29,24 @@ def example(tmp_path: Path) -> Inventory:
     file = tmp_path / "inventory.yaml"
     file.write_text(text[1], encoding="utf-8")
     return inventories.load(file)
+
+
+@pytest.fixture
+def kinds(example: Inventory, tmp_path: Path) -> dict[str, Inventory]:
+    """The example with a gateway of each kind."""
+    found = {}
+    text = (tmp_path / "inventory.yaml").read_text(encoding="utf-8")
+    options = example.gateway
+    assert isinstance(options, Nginx)
+    for kind in KINDS:
+        own = text.replace("gateway:\n", f"gateway:\n  kind: {kind}\n", 1)
+        if kind == "haproxy":
+            own = re.sub(r"\n  (config|reload|test|access_log|error_log|pidfile): .*", "", own)
+            own = own.replace(f"  upstream: {options.upstream}", f"  backend: {options.upstream}")
+        file = tmp_path / f"{kind}.yaml"
+        file.write_text(own, encoding="utf-8")
+        found[kind] = inventories.load(file)
+    return found
 
 
 @pytest.fixture(params=SHELLS)

@@ -29,20 +29,21 @@ def texts(estate: Inventory) -> dict[str, str]:
     return found
 
 
-def test_every_shell_reads_every_text(example: Inventory, shell: list[str], tmp_path: Path) -> None:
-    for name, text in texts(example).items():
+def test_every_shell_reads_every_text(kinds: dict[str, Inventory], shell: list[str], tmp_path: Path) -> None:
+    for name, text in [pair for estate in kinds.values() for pair in texts(estate).items()]:
         (tmp_path / "script").write_text(text)
         read = subprocess.run([*shell, "-n", str(tmp_path / "script")], capture_output=True, check=False)
         assert (name, read.returncode, read.stderr) == (name, 0, b"")
 
 
-def test_shellcheck_finds_nothing(example: Inventory, tmp_path: Path) -> None:
-    for name, text in texts(example).items():
-        file = tmp_path / name.replace(" ", "-")
-        file.write_text(text)
+def test_shellcheck_finds_nothing(kinds: dict[str, Inventory], tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    for kind, estate in kinds.items():
+        for name, text in texts(estate).items():
+            (tmp_path / "all" / f"{kind} {name}".replace(" ", "-")).write_text(text)
     # `info` would complain of functions that only some of the programs with a common beginning use.
     judge = [str(SHELLCHECK), "--shell=sh", "--severity=warning"]
-    done = subprocess.run([*judge, *map(str, tmp_path.glob("*-*"))], capture_output=True, text=True, check=False)
+    done = subprocess.run([*judge, *map(str, tmp_path.glob("all/*"))], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     (tmp_path / "bad").write_text("#!/bin/sh\nrm -rf $1/*\ncd $x\n[ $a = b ] && c='$(id)'\nfor i in 1; do :; done\n")
     assert subprocess.run([*judge, str(tmp_path / "bad")], capture_output=True, check=False).returncode == 1
@@ -81,3 +82,17 @@ def test_files_are_roots_and_only_root_reads_the_rules(example: Inventory) -> No
         modes = {path: mode for path, (_, mode) in installer.files(example, host).items()}
         assert modes.pop(installer.SUDOERS) == 0o440
         assert set(modes.values()) == {0o755}
+
+
+def test_what_root_trusts_is_looked_at(kinds: dict[str, Inventory]) -> None:
+    """The folders above, and the files whose writer could have anything done."""
+    scripts = {kind: installer.install_script(estate, estate.gateway.hosts[0]) for kind, estate in kinds.items()}
+    watched = {
+        kind: set(text.partition("for place in ")[2].partition(";")[0].split()) for kind, text in scripts.items()
+    }
+    assert "/var/lib/drillctl-flags" in watched["nginx-flag"]
+    assert {"/run/haproxy", "/run/haproxy/admin.sock", "/var/lib/haproxy", "/etc/haproxy/haproxy.cfg"} <= watched[
+        "haproxy"
+    ]
+    for kind in ("nginx", "nginx-flag", "nginx-passive"):
+        assert {kinds[kind].gateway.config, "/etc/nginx", "/var/log/nginx", "/run"} <= watched[kind]

@@ -11,7 +11,7 @@ import pytest
 
 import drillctl
 from drillctl.faults import KINDS
-from drillctl.gateway import nginx_scripts
+from drillctl.gateway import flag, haproxy_scripts, nginx_scripts
 from drillctl.guard import client
 from drillctl.hosts import process, transport
 from drillctl.inventory import InstalledFault
@@ -19,6 +19,7 @@ from drillctl.privileges import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
     from drillctl.inventory import Inventory
 
@@ -60,29 +61,35 @@ def eval_constant(module: str, node: ast.expr) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def known(example: Inventory) -> set[str]:
-    """Return the texts of all programs of an estate that allows every fault."""
-    allowing = example.model_copy(update={"faults": get_args(InstalledFault)})
-    return {program.source for host in allowing.hosts for program in registry.programs(allowing, host)}
+def known(kinds: dict[str, Inventory]) -> set[str]:
+    """Return the texts of all programs of estates that allow every fault, with a gateway of each kind."""
+    allowing = [estate.model_copy(update={"faults": get_args(InstalledFault)}) for estate in kinds.values()]
+    return {
+        program.source for estate in allowing for host in estate.hosts for program in registry.programs(estate, host)
+    }
 
 
-def test_every_script_for_root_has_a_program(example: Inventory) -> None:
+def test_every_script_for_root_has_a_program(kinds: dict[str, Inventory]) -> None:
     """When this fails for a script of yours: drillctl/privileges/registry.py says what to do."""
     scripts = dict(privileged_scripts())
     assert len(scripts) >= 8, "the search finds none any more"
-    missing = [where for where, source in scripts.items() if source not in known(example) and source not in WITHOUT]
-    assert missing == []
+    sources = known(kinds) | WITHOUT.keys()
+    assert [where for where, source in scripts.items() if source not in sources] == []
 
 
-def test_every_script_of_the_gateway_has_a_program(example: Inventory) -> None:
+@pytest.mark.parametrize("module", [nginx_scripts, flag, haproxy_scripts], ids=lambda module: module.__name__)
+def test_every_script_of_the_gateways_has_a_program(kinds: dict[str, Inventory], module: ModuleType) -> None:
     """They are handed on by a variable, which the search above does not follow."""
-    constants = {name: text for name, text in vars(nginx_scripts).items() if name.isupper() and isinstance(text, str)}
-    no_scripts = {"IN_PLACE_STEPS"} | {name for name in constants if name.startswith("_")}
-    sources = known(example) | WITHOUT.keys()
+    constants = {name: text for name, text in vars(module).items() if name.isupper() and isinstance(text, str)}
+    assert len(constants) > 4
+    no_scripts = {"IN_PLACE_STEPS", "LINE", "ABSENT", "ASK"} | {name for name in constants if name.startswith("_")}
+    sources = known(kinds) | WITHOUT.keys()
     assert [name for name, text in constants.items() if name not in no_scripts and text not in sources] == []
 
 
-def test_a_script_without_a_program_would_be_found(example: Inventory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_script_without_a_program_would_be_found(
+    kinds: dict[str, Inventory], monkeypatch: pytest.MonkeyPatch
+) -> None:
     left_out = registry._of_zone_host
 
     def without_kill(*arguments: object) -> list[object]:
@@ -90,7 +97,7 @@ def test_a_script_without_a_program_would_be_found(example: Inventory, monkeypat
 
     monkeypatch.setattr(registry, "_of_zone_host", without_kill)
     with pytest.raises(AssertionError, match=r"drillctl\.hosts\.systemd"):
-        test_every_script_for_root_has_a_program(example)
+        test_every_script_for_root_has_a_program(kinds)
 
 
 def test_every_fault_can_be_allowed_but_those_that_need_nothing_or_anything() -> None:
@@ -102,5 +109,24 @@ def test_a_fault_that_is_not_allowed_has_no_program(example: Inventory) -> None:
     assert not any(name.startswith("fault-") for name in names)
 
 
-def test_nothing_is_excused_that_has_a_program(example: Inventory) -> None:
-    assert not known(example) & WITHOUT.keys()
+def test_nothing_is_excused_that_has_a_program(kinds: dict[str, Inventory]) -> None:
+    assert not known(kinds) & WITHOUT.keys()
+
+
+def test_roles_that_are_exchanged_for_a_run_change_no_program(kinds: dict[str, Inventory]) -> None:
+    """Programs are installed once, and `drillctl switch` may lead to either zone."""
+    for estate in kinds.values():
+        turned = estate.turned()
+        for host in estate.hosts:
+            texts = [[one.text for one in registry.programs(inventory, host)] for inventory in (estate, turned)]
+            assert texts[0] == texts[1]
+
+
+def test_the_gateways_own_unit_is_the_one_that_may_be_restarted(kinds: dict[str, Inventory]) -> None:
+    for kind, estate in kinds.items():
+        allowing = estate.model_copy(update={"faults": ("gateway-restart",)})
+        texts = {one.name: one.text for one in registry.programs(allowing, allowing.gateway.hosts[0])}
+        unit = "haproxy.service" if kind == "haproxy" else "nginx.service"
+        for name in ("fault-gateway-restart", "guard"):
+            assert unit in texts[name]
+            assert ("nginx.service" in texts[name]) == (unit == "nginx.service")
