@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ pytestmark = [*ON_MACHINES, pytest.mark.long]
 
 FLAGS = "/var/lib/drillctl-flags"
 LOG = "/var/log/nginx/recognition.access.log"
+STATES = "/var/lib/haproxy/server-state"
+SOCKET = "/run/haproxy/admin.sock"
+PROGRAMS = "/usr/local/libexec/drillctl"
 TTL = 5
 READY = 40
 
@@ -110,6 +114,7 @@ def test_a_drill_switches_without_a_reload_and_puts_everything_back(estate: Esta
     switches(estate)
     workers = "ps -o pid= -C nginx -C haproxy | sort"
     before = estate.on("gateway", workers)
+    since = estate.on("gateway", "date +%s")
     with Client(estate.lab.url) as client:
         done = estate.drill()
     assert done.code == 0, done.err
@@ -122,6 +127,10 @@ def test_a_drill_switches_without_a_reload_and_puts_everything_back(estate: Esta
     assert 0 < report["recovery"]["outage_seconds"] <= 1.0, report["recovery"]
     assert "the switch took at most" in step(report, "switch")["detail"]
     assert "by it" in step(report, "verify")["detail"]
+    lines = estate.on("gateway", f"journalctl -o cat -t sudo --since=@{since}").splitlines()
+    commands = [line.partition("COMMAND=")[2] for line in lines if "COMMAND=" in line]
+    assert len(commands) > 5
+    assert all(command.startswith(f"{PROGRAMS}/") for command in commands), "what needs root is an installed program"
 
 
 def test_a_gateway_that_a_killed_drill_switched_goes_back_once_the_primary_answers(estate: Estate) -> None:
@@ -261,6 +270,82 @@ def test_clients_get_the_fallback_at_once_when_both_zones_are_down(estate: Estat
         estate.start_servers()
 
 
+def program(name: str, *words: str) -> list[str]:
+    return ["sudo", "-n", "--", f"{PROGRAMS}/{name}", *words]
+
+
+def registered(*undo: str) -> list[str]:
+    return program("guard", "gateway", "register", "1", "gateway.restore", *undo)
+
+
+FLAG = f"{FLAGS}/recognition.standby"
+STAGED = f"{FLAGS}/.drillctl-run-1.flag"
+A, B = "set server recognition/zone-a-1", "set server recognition/zone-b-1"
+NOW = "zone-a-1=ready zone-b-1=maint"
+HEALTH = "http://198.18.77.11:8080/health"
+SHA = "0" * 64
+ATTEMPTS = {
+    "nginx-flag": [
+        program("flag-stage", FLAG, STAGED, "/run/nginx.pid"),
+        program("flag-stage", "/etc/cron.d/x", "/etc/cron.d/.drillctl-run-1.flag", "/run/nginx.pid"),
+        program("flag-stage", FLAG, f"{FLAGS}/.drillctl-run-1/../x.flag", "/run/nginx.pid"),
+        program("flag-raise", "/etc/cron.d/x", STAGED, "the standby serves: drillctl, run run-1"),
+        program("flag-raise", FLAG, STAGED, "* * * * * root id"),
+        program("flag-lower", "/etc/shadow", STAGED, SHA),
+        program("flag-put", FLAG, STAGED, SHA, "644", "0:0", "absent"),
+        program("flag-put", FLAG, STAGED, SHA, "4755", "0:0", "absent"),
+        program("flag-put", FLAG, STAGED, SHA, "644", "2950:2950", "absent"),
+        program("flag-put", "/etc/shadow", STAGED, "", "", "", "absent"),
+        program("flag-discard", f"{FLAGS}/recognition.standby"),
+        program("gateway-dump"),
+        registered("gateway.flag", FLAG, SHA, "644", "0:0", "absent", "http://198.18.77.12:8080/health"),
+        registered("gateway.flag", "/etc/shadow", "-", "-", "-", SHA, HEALTH),
+        registered("gateway.restore", CONFIG, SHA, "644", "0:0", SHA, "nginx -s reload", HEALTH),
+    ],
+    "haproxy": [
+        ["socat", "-", f"UNIX-CONNECT:{SOCKET}"],
+        program("haproxy-switch", SOCKET, "recognition", NOW, f"{B} state ready; disable frontend clients", STATES),
+        program("haproxy-switch", SOCKET, "recognition", NOW, f"{B} addr 198.18.77.1 port 80", STATES),
+        program("haproxy-switch", SOCKET, "recognition", NOW, f"{A} state maint; {B} state maint", STATES),
+        program("haproxy-switch", SOCKET, "recognition", NOW, f"{B} state ready", "/etc/cron.d/x"),
+        program("haproxy-switch", "/home/drill/a.sock", "recognition", NOW, f"{B} state ready", STATES),
+        program("haproxy-put", SOCKET, "", STATES, SHA, "644", "0:0"),
+        program("haproxy-put", SOCKET, "", "/etc/shadow", "", "", ""),
+        program("haproxy-put", SOCKET, "shutdown sessions server recognition/zone-a-1", STATES, "", "", ""),
+        program("haproxy-state-file", "/etc/shadow", str(1 << 20)),
+        program("haproxy-state-lines", "/etc/shadow"),
+        program("haproxy-test", "-f", "/home/drill/haproxy.cfg"),
+        registered(
+            "gateway.haproxy", SOCKET, SHA, "recognition", NOW, NOW, f"{A} state ready", STATES, "644", "0:0", HEALTH
+        ),
+        registered("gateway.haproxy", SOCKET, "-", "recognition", NOW, NOW, f"{A} weight 0", STATES, "-", "-", HEALTH),
+    ],
+    "nginx-passive": [
+        program("gateway-reload", "/run/nginx.pid", "/var/log/nginx/error.log", "nginx -s reload"),
+        program("gateway-read", "/etc/shadow"),
+        program("gateway-dump"),
+        registered("gateway.restore", CONFIG, SHA, "644", "0:0", SHA, "nginx -s reload", HEALTH),
+    ],
+}
+"""What the drill's user may not have done, by kind of gateway; stdin brings bytes that are none of a drill's."""
+
+
+def test_the_drills_user_may_not_have_anything_else_done(estate: Estate) -> None:
+    look = f"{CHOICE}; ls -A /etc/cron.d; sha256sum /etc/shadow"
+    before = estate.on("gateway", look)
+    for words in ATTEMPTS[estate.lab.gateway]:
+        done = subprocess.run(
+            estate.lab.ssh_command("gateway", words),
+            input=b"* * * * * root id\n",
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode in {1, 126, 127}, (words, done.stdout, done.stderr)
+        assert done.stdout == b"", words
+        assert estate.on("gateway", look) == before, words
+
+
 def test_the_gateway_is_shown(estate: Estate) -> None:
     done = estate.run("gateway", "show", "--inventory", str(estate.inventory), "--json")
     assert done.code == 0, done.out
@@ -269,10 +354,15 @@ def test_the_gateway_is_shown(estate: Estate) -> None:
 
 
 def test_a_config_is_adopted_over_ssh_and_put_back_byte_for_byte(estate: Estate) -> None:
-    """The lab's config was adopted before it was written, so adopting a plain one must give its very bytes."""
+    """The lab's config was adopted before it was written, so adopting a plain one must give its very bytes.
+
+    Installed programs write no whole config: they show the difference, and any command by sudo makes it.
+    """
     if estate.lab.gateway == "haproxy":
         pytest.skip("drillctl does not edit HAProxy's config")
-    where = ("--inventory", str(estate.inventory))
+    installed = ("--inventory", str(estate.inventory))
+    assert "Nothing is missing" in estate.run("gateway", "adopt", *installed).out
+    where = ("--inventory", str(estate.by_sudo()))
     assert "Nothing is missing" in estate.run("gateway", "adopt", *where).out
     a, b = "198.18.77.11:8080", "198.18.77.12:8080"
     log = '"/var/log/nginx/recognition.access.log"'
@@ -290,8 +380,14 @@ def test_a_config_is_adopted_over_ssh_and_put_back_byte_for_byte(estate: Estate)
         assert refused.code == 4
         assert "there is no terminal to ask on" in refused.err
         assert "error_page 502 504" in refused.out
-        only_shown = estate.run("gateway", "adopt", "--diff", *where)
-        assert only_shown.code == 0
+        for who in (where, installed):
+            only_shown = estate.run("gateway", "adopt", "--diff", *who)
+            assert only_shown.code == 0
+            assert "error_page 502 504" in only_shown.out
+        for words in (("--yes",), ("--undo", "--yes")):
+            left_to_others = estate.run("gateway", "adopt", *words, *installed)
+            assert left_to_others.code == 4
+            assert "the config is the administrator's there" in left_to_others.err
         assert estate.on("gateway", digest) == before
         done = estate.run("gateway", "adopt", "--yes", *where)
         assert done.code == 0, done.err
