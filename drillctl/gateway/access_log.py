@@ -12,6 +12,9 @@ from drillctl.gateway.nginx_config import normalised
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+MOST_BYTES = 32 << 20
+"""How much of an access log is fetched at most."""
+
 
 def count_served(lines: bytes, addresses: Collection[str]) -> Served:
     """Count the lines of an access log by the server that answered each.

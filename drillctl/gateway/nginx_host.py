@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import shlex
 import time
 from posixpath import dirname, join
 from typing import TYPE_CHECKING
 
 from drillctl.errors import GatewayError, HostError
+from drillctl.gateway import access_log
 from drillctl.gateway import nginx_scripts as scripts
-from drillctl.gateway.access_log import count_served
 from drillctl.gateway.gateway import ActivatedHost, HostConfig, LogPosition, Served, StagedHost
 from drillctl.gateway.nginx_config import diff, read_upstream, select
+from drillctl.gateway.nginx_output import last, position, refusal, said, seconds, sections
 from drillctl.gateway.nginx_processes import missing_proof, read_processes, younger_than
 from drillctl.gateway.nginx_staging import build_tree, parse_dump
 
@@ -37,13 +37,8 @@ WAIT_MARGIN = 5.0
 SAME_MOMENT = 0.05
 """Seconds between a change and the workers of its reload that cannot be told apart."""
 
-MOST_LOG_BYTES = 32 << 20
-"""How much of an access log is fetched at most."""
-
 _REFUSED = 3
 _UNKNOWN = "unknown: the switch may or may not have happened; restoring settles it"
-_SECTION = re.compile(rb"^== (\w+)\n", re.MULTILINE)
-_ALARM = re.compile(r"\[(emerg|alert|crit)\]")
 
 
 class NginxHost:
@@ -79,8 +74,8 @@ class NginxHost:
         """Test the live config; return what nginx said. Raises GatewayError when it refuses."""
         done = self._test()
         if done.exit_code != 0:
-            raise self._error(f"nginx does not accept its live config: {_said(done)}")
-        return _said(done)
+            raise self._error(f"nginx does not accept its live config: {said(done)}")
+        return said(done)
 
     def places(self) -> tuple[str, ...]:
         """Return the paths that `stage` will make: its folder, and the main config of the test tree."""
@@ -148,7 +143,7 @@ class NginxHost:
             sha256=hashlib.sha256(content).hexdigest(),
             original_sha256=config.sha256,
             diff=diff(config.content, content, config.path),
-            tested=_said(tested),
+            tested=said(tested),
         )
 
     def activate(self, staged: StagedHost) -> ActivatedHost:
@@ -167,7 +162,7 @@ class NginxHost:
             shlex.join(
                 [*self._options.test, "-c", staged.test_root]
                 if staged.test_root
-                else in_place(staged.candidate, staged.live, self._options.test)
+                else scripts.in_place(staged.candidate, staged.live, self._options.test)
             ),
             self._reload,
         )
@@ -176,22 +171,21 @@ class NginxHost:
         """Put the original back, unless the live file is neither it nor one of `over` (sha256 sums)."""
         begun = time.monotonic()
         options = self._options
-        facts = _sections(self._script(scripts.FACTS, original.resolved, options.pidfile, options.error_log).stdout)
+        facts = sections(self._script(scripts.FACTS, original.resolved, options.pidfile, options.error_log).stdout)
         digest, rights, changed, *_ = [*facts["file"].splitlines(), "", "", ""]
         if digest == original.sha256 and rights == f"{original.mode:o} {original.owner}":
             now, uptime, *_ = facts["clock"].split()
             processes = read_processes(facts["workers"])
-            if younger_than(processes, _seconds(changed), _seconds(now), _seconds(uptime)):
+            if younger_than(processes, seconds(changed), seconds(now), seconds(uptime)):
                 pids = tuple(worker.pid for worker in processes.serving)
-                seconds = time.monotonic() - begun
                 return ActivatedHost(
                     host=self.name,
                     sha256=digest,
                     master=processes.master,
                     before=pids,
                     after=pids,
-                    error_log=_position(facts["log"]),
-                    seconds=seconds,
+                    error_log=position(facts["log"]),
+                    seconds=time.monotonic() - begun,
                 )
             return self._switch(digest, scripts.RELOAD, options.pidfile, options.error_log, self._reload)
         if digest and digest not in {original.sha256, *over}:
@@ -218,12 +212,12 @@ class NginxHost:
     def check_in_force(self, config: HostConfig) -> None:
         """Raise GatewayError unless all workers are younger than the live file: else they may not go by it."""
         options = self._options
-        facts = _sections(self._script(scripts.FACTS, config.resolved, options.pidfile, options.error_log).stdout)
+        facts = sections(self._script(scripts.FACTS, config.resolved, options.pidfile, options.error_log).stdout)
         _, _, changed, *_ = [*facts["file"].splitlines(), "", "", ""]
         now, uptime, *_ = facts["clock"].split()
         # Workers of a reload right behind the change may seem a little older: start times are told to 10 ms.
-        since = _seconds(changed) - SAME_MOMENT
-        if not younger_than(read_processes(facts["workers"]), since, _seconds(now), _seconds(uptime)):
+        since = seconds(changed) - SAME_MOMENT
+        if not younger_than(read_processes(facts["workers"]), since, seconds(now), seconds(uptime)):
             raise self._error(
                 f"{config.path} was changed after nginx has read it: nobody knows what nginx goes by",
                 state="nothing was changed",
@@ -244,7 +238,7 @@ class NginxHost:
             str(max(1, round(timeout * 100))),
             timeout=timeout + WAIT_MARGIN,
         )
-        shown = _sections(done.stdout)
+        shown = sections(done.stdout)
         reason = missing_proof(
             master=activated.master,
             before=before,
@@ -265,23 +259,23 @@ class NginxHost:
 
     def access_mark(self) -> LogPosition:
         """Return how far the access log is written."""
-        return _position(self._script(scripts.LOG_POSITION, self._options.access_log).text)
+        return position(self._script(scripts.LOG_POSITION, self._options.access_log).text)
 
     def served_since(self, mark: LogPosition, addresses: Collection[str]) -> Served:
         """Count who answered since a mark."""
         log = self._options.access_log
-        wanted = [log, str(mark.inode), str(mark.size), str(MOST_LOG_BYTES)]
+        wanted = [log, str(mark.inode), str(mark.size), str(access_log.MOST_BYTES)]
         done = self._transport.script(
             "reading the access log", scripts.LOG_SINCE, *wanted, check=False, privileged=True
         )
         if done.exit_code != 0:
-            return Served(0, None, f"{self.name}: {_refusal(done)}")
-        return count_served(done.stdout, addresses)
+            return Served(0, None, f"{self.name}: {refusal(done)}")
+        return access_log.count_served(done.stdout, addresses)
 
     def _files_read(self) -> tuple[ReadFile, ...]:
         done = self._test("-T")
         if done.exit_code != 0:
-            raise self._error(f"nginx does not accept its live config: {_said(done)}", state="nothing was changed")
+            raise self._error(f"nginx does not accept its live config: {said(done)}", state="nothing was changed")
         read = parse_dump(done.stdout)
         if not read:
             raise self._error(
@@ -311,7 +305,7 @@ class NginxHost:
         """Raise unless nginx accepted the test tree, and the tree was what it really read."""
         if done.exit_code != 0:
             raise self._error(
-                f"nginx does not accept the candidate: {_said(done)}",
+                f"nginx does not accept the candidate: {said(done)}",
                 state="nothing was changed; the live config serves",
             )
         read = parse_dump(done.stdout)
@@ -332,7 +326,7 @@ class NginxHost:
         done = self._script_as_it_ends(scripts.IN_PLACE, *words, timeout=TEST_TIMEOUT)
         if done.exit_code != 0:
             raise self._error(
-                f"nginx does not accept the candidate: {_said(done)}",
+                f"nginx does not accept the candidate: {said(done)}",
                 state="nothing was changed; the live config serves",
             )
         read = parse_dump(done.stdout)
@@ -368,13 +362,13 @@ class NginxHost:
         except (GatewayError, HostError) as error:
             error.state = error.state if isinstance(error, GatewayError) and error.state else _UNKNOWN
             raise
-        shown = _sections(done.stdout)
+        shown = sections(done.stdout)
         if "end" not in shown:
             raise self._error(f"the switch broke off: {done.complaint}", state=_UNKNOWN)
         code, start, end = shown["end"].split()
         if code != "0":
             raise self._error(
-                f"`{self._reload}` ended with exit code {code}: {_last(shown['reload'])}",
+                f"`{self._reload}` ended with exit code {code}: {last(shown['reload'])}",
                 state="the new config file is in place, but nginx was not told; it serves by the one before",
             )
         before, after = read_processes(shown["before"]), read_processes(shown["after"])
@@ -385,10 +379,10 @@ class NginxHost:
             before=tuple(worker.pid for worker in before.serving),
             after=tuple(worker.pid for worker in after.serving),
             emergencies=tuple(shown["emergencies"].splitlines()),
-            error_log=_position(shown["log"]),
+            error_log=position(shown["log"]),
             reloaded=True,
             seconds=time.monotonic() - begun,
-            switch_seconds=_seconds(end) - _seconds(start),
+            switch_seconds=seconds(end) - seconds(start),
         )
 
     def _script_as_it_ends(self, source: str, *arguments: str, stdin: bytes = b"", timeout: float) -> Completed:
@@ -399,48 +393,10 @@ class NginxHost:
     def _script(self, source: str, *arguments: str, stdin: bytes = b"", timeout: float = TEST_TIMEOUT) -> Completed:
         done = self._script_as_it_ends(source, *arguments, stdin=stdin, timeout=timeout)
         if done.exit_code == _REFUSED:
-            raise self._error(_refusal(done), state="nothing was changed")
+            raise self._error(refusal(done), state="nothing was changed")
         if done.exit_code != 0:
             raise self._error(f"a program on the host ended with exit code {done.exit_code}: {done.complaint}")
         return done
 
     def _error(self, message: str, *, hint: str | None = None, state: str | None = None) -> GatewayError:
         return GatewayError(message, host=self.name, hint=hint, state=state)
-
-
-def in_place(candidate: str, live: str, test: Sequence[str]) -> list[str]:
-    """Return the command that tests a candidate where nginx sees it in the live file's place."""
-    return ["unshare", "-m", "sh", "-c", scripts.IN_PLACE_STEPS, "sh", candidate, live, *test]
-
-
-def _sections(output: bytes) -> dict[str, str]:
-    """Return the sections that a script printed, by name, without the empty line before the next."""
-    parts = _SECTION.split(output)
-    texts = (part.decode("utf-8", "backslashreplace").strip("\n") for part in parts[2::2])
-    return dict(zip((name.decode() for name in parts[1::2]), texts, strict=True))
-
-
-def _refusal(done: Completed) -> str:
-    return _sections(done.stdout).get("refused") or done.complaint
-
-
-def _said(done: Completed) -> str:
-    """Return what nginx said on stderr: its alarms if there are any, else all of it."""
-    lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-    return "\n".join([line for line in lines if _ALARM.search(line)] or lines) or done.complaint
-
-
-def _last(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return "\n".join([line for line in lines if _ALARM.search(line)] or lines[-1:]) or "it said nothing"
-
-
-def _position(text: str) -> LogPosition:
-    inode, size = text.split()
-    return LogPosition(int(inode), int(size))
-
-
-def _seconds(text: str) -> float:
-    """Return a number of seconds that a program printed; what it could not tell counts as 0."""
-    found = re.match(r"\d+(\.\d+)?", text)
-    return float(found[0]) if found else 0.0

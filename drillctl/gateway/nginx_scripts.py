@@ -4,6 +4,13 @@ They print sections, `== NAME` on a line of its own before each, which `nginx_ho
 refused, with nothing changed, and the reason in the section `refused`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _PRELUDE = r"""
 set -u
 export LC_ALL=C
@@ -124,6 +131,12 @@ IN_PLACE = f"exec unshare -m sh -c '{IN_PLACE_STEPS}' sh \"$@\"\n"
 
 That place is a mount namespace of its own (unshare(1)), which ends with the command. It needs root.
 """
+
+
+def in_place(candidate: str, live: str, test: Sequence[str]) -> list[str]:
+    """Return the command that tests a candidate where nginx sees it in the live file's place."""
+    return ["unshare", "-m", "sh", "-c", IN_PLACE_STEPS, "sh", candidate, live, *test]
+
 
 ACTIVATE = (
     _PRELUDE

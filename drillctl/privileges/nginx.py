@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from drillctl.gateway import access_log as log
 from drillctl.gateway import adoption
 from drillctl.gateway import nginx_scripts as nginx
-from drillctl.gateway.nginx_host import MOST_LOG_BYTES
 from drillctl.privileges.argument import NUMBER, exactly
 from drillctl.privileges.program import Needs, Program, plain
 
@@ -31,7 +31,7 @@ def to_look(gateway: Nginx) -> list[Program]:
             "gateway-log-since",
             "show what the access log gained",
             nginx.LOG_SINCE,
-            ((access_log, NUMBER, NUMBER, exactly(str(MOST_LOG_BYTES))),),
+            ((access_log, NUMBER, NUMBER, exactly(str(log.MOST_BYTES))),),
         ),
     ]
 

@@ -7,7 +7,6 @@ from posixpath import dirname
 from typing import TYPE_CHECKING
 
 from drillctl.gateway import nginx_scripts as scripts
-from drillctl.gateway.nginx_host import in_place
 from drillctl.guard.gateway_orders import health_urls
 from drillctl.privileges import content, nginx
 from drillctl.privileges.argument import (
@@ -115,5 +114,5 @@ def _staging(gateway: NginxReload, after: str = "") -> Argument:
 def _in_place_test(gateway: NginxReload, zone: str) -> Argument:
     """Return the command line by which a zone's candidate is tested again at the moment of the switch."""
     candidate = f"{dirname(gateway.config)}/.drillctl-{_RUN_HERE}/{zone}.candidate"
-    before, _, after = shlex.join(in_place(candidate, gateway.config, gateway.test)).partition(_RUN_HERE)
+    before, _, after = shlex.join(scripts.in_place(candidate, gateway.config, gateway.test)).partition(_RUN_HERE)
     return RUN.within(before, after)
