@@ -78,7 +78,9 @@ class Program:
             + "set +u\n\n# --- what it does "
             + "-" * 101
             + "\n"
-            + self.source.lstrip("\n")
+            # A line's end at the end: the script that installs it can write no other text.
+            + self.source.strip("\n")
+            + "\n"
         )
 
     @property

@@ -331,7 +331,7 @@ ATTEMPTS = {
 
 
 def test_the_drills_user_may_not_have_anything_else_done(estate: Estate) -> None:
-    look = f"{CHOICE}; ls -A /etc/cron.d; sha256sum /etc/shadow"
+    look = f"{CHOICE}\nls -A /etc/cron.d; sha256sum /etc/shadow"
     before = estate.on("gateway", look)
     for words in ATTEMPTS[estate.lab.gateway]:
         done = subprocess.run(

@@ -36,6 +36,13 @@ def test_every_shell_reads_every_text(kinds: dict[str, Inventory], shell: list[s
         assert (name, read.returncode, read.stderr) == (name, 0, b"")
 
 
+def test_every_text_ends_with_a_lines_end_as_a_here_document_does(kinds: dict[str, Inventory]) -> None:
+    for estate in kinds.values():
+        for host in estate.hosts:
+            for path, (text, _) in installer.files(estate, host).items():
+                assert text.endswith("\n"), path
+
+
 def test_shellcheck_finds_nothing(kinds: dict[str, Inventory], tmp_path: Path) -> None:
     (tmp_path / "all").mkdir()
     for kind, estate in kinds.items():
