@@ -165,7 +165,9 @@ class Report(Document):
 def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, seconds: float) -> Report:
     """Return the report of a run that has ended."""
     # A drill that was stopped was not given the time to recover: nothing of that is measured.
-    measured = None if ending.aborted else _measure(run)
+    # Nor was one that broke off for what says nothing of the service.
+    broke_off = isinstance(ending.error, Inconclusive | ConnectionLost)
+    measured = None if ending.aborted else _measure(run, broke_off=broke_off)
     counts = count(run.findings.probes, slow=run.playbook.traffic.slow_seconds)
     wrong = _wrong_answers(run)
     during_restore = _restore_failures(run)
@@ -174,7 +176,7 @@ def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, sec
     parts = {"recovery": recovery.model_dump(), "traffic": traffic.model_dump(), "restore": restore.model_dump()}
     metrics = metrics_of({**parts, "seconds": seconds})
     objectives = objectives_of(run, measured, wrong, during_restore, metrics) if judged else ()
-    if judged and ending.error is not None and not isinstance(ending.error, Inconclusive | ConnectionLost):
+    if judged and ending.error is not None and not broke_off:
         objectives = (Objective("steps", "every step succeeds", str(ending.error), met=False), *objectives)
     verdict = judge(
         objectives,
@@ -237,20 +239,31 @@ def _gate(gate: all_gates.Gate) -> GateResult:
     )
 
 
-def _measure(run: Run) -> Outage | NoOutage | NotRecovered | None:
-    """Measure the outage from all probes up to the next one or the restore; None without fault, switch or traffic."""
+def _measure(run: Run, *, broke_off: bool) -> Outage | NoOutage | NotRecovered | None:
+    """Measure the outage from all probes up to the next one or the restore; None without fault, switch or traffic.
+
+    None also where a drill broke off while there was still time to recover.
+    """
     began = reference(run)
     if began is None or not run.findings.probes:
         return None
     until = run.moments.outage_until or run.moments.restore_began or float("inf")
     plan = run.playbook.traffic
-    return measure_outage(
-        [probe for probe in run.findings.probes if probe.scheduled < until],
+    probes = [probe for probe in run.findings.probes if probe.scheduled < until]
+    measured = measure_outage(
+        probes,
         began,
         run.inventory.zone(run.playbook.expects.serving).name,
         1 / plan.rate,
         min(1.0, plan.observation_seconds / 2),
     )
+    if broke_off and isinstance(measured, NotRecovered):
+        waited, rto = (
+            max(probe.scheduled for probe in probes) - measured.first_failed,
+            run.playbook.objectives.rto_seconds,
+        )
+        return None if rto is None or waited < rto else measured
+    return measured
 
 
 def _parts(run: Run, outage: Outage) -> Parts:

@@ -258,6 +258,22 @@ def test_a_connection_that_was_lost_says_nothing_of_the_service(tell: Callable[.
     assert met(lost)["recovery time"] is False
 
 
+@pytest.mark.parametrize("letters", [P + "|xxx" + "SS", P + "|" + "x" * 5], ids=["it had just begun to", "not yet"])
+def test_a_drill_that_broke_off_before_the_time_was_over_has_not_seen_that_it_does_not_recover(
+    tell: Callable[..., Told], letters: str
+) -> None:
+    """The connection goes as soon as the gateway was switched: nobody waited for a sustained recovery."""
+    for broke in (ConnectionLost("the connection is closed"), Inconclusive("the prober died")):
+        report = tell(letters).report(Ending(error=broke))
+        assert (report.verdict, met(report)["recovery time"], report.recovery.said) == (
+            "inconclusive",
+            None,
+            "not measured",
+        )
+    slow = tell(letters).report(Ending(error=GatewayError("zone-b did not serve")))
+    assert (slow.verdict, met(slow)["recovery time"]) == ("failed", False)
+
+
 def test_a_drill_that_broke_never_passes_however_good_its_figures_are(tell: Callable[..., Told]) -> None:
     for error in (HostError("lost"), Inconclusive("the prober died"), GatewayError("no log")):
         assert tell().report(Ending(error=error)).exit_code != 0
