@@ -4,7 +4,9 @@ Run: make bench-faults, or .venv/bin/python -m benchmarks.faults [--rounds 5] [-
 [--faults kill,hang]. One lab for each kind of gateway; the drills of a fault follow each other, the servers stay up.
 
 `kill`, `hang` and `partition` of the primary; `switchover` without a fault, at the same rate and long enough for 5,000
-requests there and back; `both` kills both zones one after the other, and looks at the fallback answer.
+requests there and back; `both` kills both zones one after the other, and looks at the fallback answer. "Lost in heal"
+counts while the struck server is put right, for which it loads PyTorch beside the one that serves; "lost in failback"
+counts from then on.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from drillctl import lab as labs
 from drillctl import playbook as playbooks
 from drillctl.inventory import GatewayKind
+from drillctl.report.stored import read_probes
+from drillctl.traffic.outage import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +64,8 @@ class Round:
     fallback: float | None
     lost: int
     slow: int
-    restore: int
+    heal: int
+    failback: int
     sent: int
 
 
@@ -98,6 +103,10 @@ def drill(file: Path, home: Path) -> Round:
 def read(report: dict[str, Any]) -> Round:
     """Return what a report says of one drill."""
     recovery, restore = report["recovery"], report["restore"]["failed_requests"] or 0
+    # Healing lasts until something else is done.
+    after = [s["started"] for s in report["steps"] if s["section"] == "restore" and s["name"] not in {"heal", "start"}]
+    probes, _ = read_probes(Path(report["folder"]) / "probes.jsonl")
+    failback = count(probes, min(after) + report["timeline"]["clock"]).failed
     fallback = next((o["measured"] for o in report["objectives"] if o["name"] == "fallback answer"), "")
     return Round(
         verdict=report["verdict"],
@@ -107,7 +116,8 @@ def read(report: dict[str, Any]) -> Round:
         fallback=float(fallback.split()[-2]) if fallback.endswith(" s") else None,
         lost=report["traffic"]["failed"] - restore,
         slow=report["traffic"]["slow"],
-        restore=restore,
+        heal=restore - failback,
+        failback=failback,
         sent=report["traffic"]["sent"],
     )
 
@@ -118,7 +128,8 @@ COLUMNS: tuple[tuple[str, Callable[[Round], float | None], str], ...] = (
     ("switch, s", lambda one: one.switch, "{:.3f}"),
     ("lost", lambda one: one.lost, "{:.0f}"),
     ("slow", lambda one: one.slow, "{:.0f}"),
-    ("lost in restore", lambda one: one.restore, "{:.0f}"),
+    ("lost in heal", lambda one: one.heal, "{:.0f}"),
+    ("lost in failback", lambda one: one.failback, "{:.0f}"),
     ("fallback, s", lambda one: one.fallback, "{:.2f}"),
 )
 
