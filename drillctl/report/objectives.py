@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from drillctl.faults import Fault
@@ -44,7 +45,7 @@ def objectives_of(
         found += _answers(run)
         found.append(_under_load(wrong))
     if wanted.restore_failed_requests is not None:
-        found.append(_restore(during_restore, wanted.restore_failed_requests))
+        found.append(_restore(run, during_restore, wanted.restore_failed_requests))
     found.append(_kept(run) if run.keep else _config(run.findings.config_identical))
     found += regression.objectives(wanted.regressions, metrics, run.findings.past)
     return tuple(found)
@@ -185,10 +186,25 @@ def _under_load(wrong: int | None) -> Objective:
     )
 
 
-def _restore(failed: int | None, allowed: int) -> Objective:
+def _restore(run: Run, failed: int | None, allowed: int) -> Objective:
+    measured = _or_not(failed) + (_in_steps(run) if failed else "")
     return Objective(
-        "failed during restore", f"≤ {allowed}", _or_not(failed), met=None if failed is None else failed <= allowed
+        "failed during restore", f"≤ {allowed}", measured, met=None if failed is None else failed <= allowed
     )
+
+
+def _in_steps(run: Run) -> str:
+    """Return in which steps of the restore requests failed: a failback that loses some is another trouble than a start.
+
+    A step lasts until the next one begins.
+    """
+    starts = sorted((record.started, record.name) for record in run.records if record.section == "restore")
+    ends = [*(started for started, _ in starts[1:]), float("inf")]
+    lost = Counter[str]()
+    for (started, name), ended in zip(starts, ends, strict=False):
+        lost[name] += count(run.findings.probes, run.began + started, run.began + ended).failed
+    said = ", ".join(f"{number} in {name}" for name, number in lost.items() if number)
+    return f": {said}" if said else ""
 
 
 def _kept(run: Run) -> Objective:

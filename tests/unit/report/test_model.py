@@ -87,6 +87,16 @@ def test_what_was_missed_decides(
     assert report.verdict == verdict
 
 
+def test_it_is_said_in_which_steps_of_the_restore_requests_failed(tell: Callable[..., Told]) -> None:
+    told = tell(P + "|xxx" + S + "/SxxSxPPPPP")
+    began = told.run.moments.restore_began
+    assert began is not None
+    for name, after in (("heal", 0.0), ("failback", 0.35), ("verify", 0.55)):
+        told.step(name, "", "restore", began - told.run.began + after, "")
+    (one,) = (one for one in told.report().objectives if one.name == "failed during restore")
+    assert (one.measured, one.met) == ("3: 2 in heal, 1 in failback", False)
+
+
 def test_no_outage_is_said_as_such_and_has_an_error_bar(tell: Callable[..., Told]) -> None:
     recovery = tell(P + "|" + S + BACK).report().recovery
     assert (recovery.outage_seconds, recovery.said) == (0.0, "no request was lost")
