@@ -102,10 +102,13 @@ def test_an_interruption_meanwhile_leaves_the_verdict_alone(
     monkeypatch.setenv("DRILLCTL_HISTORY_URL", own_server.database())
     said: list[str] = []
     own_server.pause()
+    # What is started in the background by a shell, as these tests may be, ignores it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     assert not keep_run(report, estate, said.append, within=10.0)
     own_server.go_on()
     timer.join()
+    signal.signal(signal.SIGINT, before)
     assert "you stopped it" in said[0]
     assert f"drillctl history import {report.run_id}" in said[0]
