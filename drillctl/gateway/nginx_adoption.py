@@ -264,7 +264,10 @@ def _add_bounds(edits: _Edits, options: Nginx, one: _Pass) -> None:
 
 
 def _with_backup(source: bytes, upstream: str, primary: Collection[str], standby: Collection[str]) -> bytes:
-    """Return the config with the standby's servers as `backup`, and a zone, so that workers share what failed."""
+    """Return the config with the standby's servers as `backup`, and a zone, so that workers share what failed.
+
+    With `max_fails=0`: there is nobody behind them, and by default nginx leaves one that said 503 once out for 10 s.
+    """
     servers = {normalised(server.address): server for server in read_upstream(source, upstream)}
     missing = [address for address in standby if normalised(address) not in servers]
     if missing:
@@ -276,8 +279,15 @@ def _with_backup(source: bytes, upstream: str, primary: Collection[str], standby
     block = find_upstream(text, upstream)
     keys = {normalised(address) for address in standby}
     for part in _directives(block):
-        if part.name == "server" and normalised(part.arguments[0]) in keys and "backup" not in part.arguments:
+        if part.name != "server" or normalised(part.arguments[0]) not in keys:
+            continue
+        if "backup" not in part.arguments:
             edits.insert(part.words[-1].end, " backup")
+        limit = next((word for word in part.words if word.text.startswith("max_fails=")), None)
+        if limit is None:
+            edits.insert(part.words[-1].end, " max_fails=0")
+        elif limit.text != "max_fails=0":
+            edits.replace(limit.end - len(limit.text), limit.end, "max_fails=0")
     if not any(part.name == "zone" for part in _directives(block)):
         _insert_first(edits, block, [f"zone {upstream} 64k;"])
     return edits.result().encode(ENCODING)

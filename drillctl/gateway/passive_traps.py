@@ -39,8 +39,15 @@ def _of_upstream(text: str, upstream: str) -> Iterator[str]:
             "each with failed requests of its own"
         )
     for part in servers:
-        if "max_fails=0" in part.arguments:
-            yield f"line {line_of(text, part.start)}: max_fails=0: a server that fails is never left out"
+        where = f"line {line_of(text, part.start)}"
+        never = "max_fails=0" in part.arguments
+        if "backup" not in part.arguments and never:
+            yield f"{where}: max_fails=0: a server that fails is never left out"
+        elif "backup" in part.arguments and not never:
+            yield (
+                f"{where}: a `backup` without max_fails=0: while the others are lost, one that answers 503 once is "
+                "left out for fail_timeout, and nobody serves"
+            )
 
 
 def _of_locations(text: str, upstream: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,25 @@ def test_a_lost_primary_costs_no_request(nginx: RunningNginx, gateway: Gateway) 
     gateway.discard(staged)
     assert gateway.read() == original
     assert nginx.leftovers() == []
+
+
+@pytest.mark.usefixtures("gateway")
+def test_a_standby_that_is_busy_once_goes_on_serving(nginx: RunningNginx) -> None:
+    """By nginx's default, `max_fails=1`, one 503 of the last zone that serves keeps everybody from it for 10 s."""
+
+    def ask() -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{nginx.port}/", timeout=5) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as refused:
+            return refused.code, ""
+
+    nginx.zone_a.close()
+    assert ask() == (200, "zone-b")
+    nginx.zone_b.status = 503
+    assert ask()[0] == 503
+    nginx.zone_b.status = 200
+    assert [ask() for _ in range(20)] == [(200, "zone-b")] * 20
 
 
 def test_a_standby_that_does_not_take_over_is_caught(nginx: RunningNginx, gateway: Gateway) -> None:
