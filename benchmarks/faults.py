@@ -103,7 +103,10 @@ def drill(file: Path, home: Path) -> Round:
     if done.returncode == INCOMPLETE:
         # Its guards hold their leases until it is put right.
         recover = [sys.executable, "-m", "drillctl", "recover", "--lab"]
-        subprocess.run(recover, capture_output=True, check=False, env=environment)
+        if (
+            put := subprocess.run(recover, capture_output=True, text=True, check=False, env=environment)
+        ).returncode != 0:
+            sys.exit(put.stderr or put.stdout)
     return read(json.loads(done.stdout))
 
 

@@ -287,7 +287,7 @@ def _with_backup(source: bytes, upstream: str, primary: Collection[str], standby
         if limit is None:
             edits.insert(part.words[-1].end, " max_fails=0")
         elif limit.text != "max_fails=0":
-            edits.replace(limit.end - len(limit.text), limit.end, "max_fails=0")
+            edits.replace(limit.start, limit.end, "max_fails=0")
     if not any(part.name == "zone" for part in _directives(block)):
         _insert_first(edits, block, [f"zone {upstream} 64k;"])
     return edits.result().encode(ENCODING)

@@ -258,11 +258,9 @@ def _measure(run: Run, *, broke_off: bool) -> Outage | NoOutage | NotRecovered |
         min(1.0, plan.observation_seconds / 2),
     )
     if broke_off and isinstance(measured, NotRecovered):
-        waited, rto = (
-            max(probe.scheduled for probe in probes) - measured.first_failed,
-            run.playbook.objectives.rto_seconds,
-        )
-        return None if rto is None or waited < rto else measured
+        rto = run.playbook.objectives.rto_seconds
+        if rto is None or max(probe.scheduled for probe in probes) < measured.first_failed + rto:
+            return None
     return measured
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from drillctl.faults import Fault
@@ -196,13 +197,13 @@ def _restore(run: Run, failed: int | None, allowed: int) -> Objective:
 def _in_steps(run: Run) -> str:
     """Return in which steps of the restore requests failed: a failback that loses some is another trouble than a start.
 
-    A step lasts until the next one begins.
+    A step lasts until the next one begins, and the first one counts from the moment in which the restore began.
     """
-    starts = sorted((record.started, record.name) for record in run.records if record.section == "restore")
-    ends = [*(started for started, _ in starts[1:]), float("inf")]
+    steps = sorted((record.started, record.name) for record in run.records if record.section == "restore")
+    bounds = [run.moments.restore_began or 0.0, *(run.began + started for started, _ in steps[1:]), float("inf")]
     lost = Counter[str]()
-    for (started, name), ended in zip(starts, ends, strict=False):
-        lost[name] += count(run.findings.probes, run.began + started, run.began + ended).failed
+    for (_, name), (since, until) in zip(steps, pairwise(bounds), strict=False):
+        lost[name] += count(run.findings.probes, since, until).failed
     said = ", ".join(f"{number} in {name}" for name, number in lost.items() if number)
     return f": {said}" if said else ""
 

@@ -85,6 +85,17 @@ def test_nginx_accepts_what_comes_out(folder: Path, told: dict[str, str], tmp_pa
     assert "[warn]" not in done.stderr.replace('[warn] the "user" directive', "")
 
 
+@pytest.mark.parametrize("written", ["", " backup", " max_fails=3 backup", ' backup "max_fails=1" fail_timeout=3s'])
+def test_a_backup_is_never_left_out_however_it_was_written(written: str) -> None:
+    before = (CASES / "adopted" / "passive-plain" / "before.conf").read_text()
+    assert "10.0.2.1:8000;" in before
+    source = before.replace("10.0.2.1:8000;", f"10.0.2.1:8000{written};")
+    after = adopt(source.encode(), options("nginx-passive"), PRIMARY, STANDBY)
+    assert traps(after, "service") == []
+    assert after.count(b"max_fails=") == 1
+    assert adopt(after, options("nginx-passive"), PRIMARY, STANDBY) == after
+
+
 @pytest.mark.parametrize(
     ("change", "trap"),
     [
