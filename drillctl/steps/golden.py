@@ -62,21 +62,29 @@ def through_gateway(run: Run, zone: str) -> dict[str, bytes]:
 
 
 def of_host(run: Run, host: Host) -> dict[str, bytes]:
-    """Ask every image of one host's server, the way the gateway would. Raises HostError or Inconclusive."""
+    """Ask every image of one host's server, the way the gateway would. Raises HostError or Inconclusive.
+
+    An image that is answered with 503 is asked again: behind some gateways it may have clients already.
+    """
     fleet, _ = run.live()
     transport, address, port = survey.way_to(run.inventory, fleet, host)
     found: dict[str, bytes] = {}
     for path in images(run.playbook):
         body, content_type = encode_multipart_formdata({"file": (path.name, path.read_bytes())})
-        reply = http.request(
-            transport,
-            address,
-            port,
-            run.inventory.service.paths.predict,
-            body=body,
-            content_type=content_type,
-            timeout=TIMEOUT,
-        )
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                run.interrupt.sleep(1.0)
+            reply = http.request(
+                transport,
+                address,
+                port,
+                run.inventory.service.paths.predict,
+                body=body,
+                content_type=content_type,
+                timeout=TIMEOUT,
+            )
+            if reply.status != 503:
+                break
         if reply.status != 200:
             raise Inconclusive(f"it answered {path.name} with {reply.status}", host=host.name)
         found[path.name] = reply.body
