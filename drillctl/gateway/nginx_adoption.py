@@ -31,6 +31,9 @@ FALLBACK = (
 BOUNDS = {"proxy_connect_timeout": "1s", "proxy_send_timeout": "5s", "proxy_read_timeout": "5s"}
 """Time-outs that are added where none is set; nginx's own defaults are 60 s each (ngx_http_proxy_module)."""
 
+PATIENCE = "2s"
+"""`proxy_read_timeout` of a passive failover: what a frozen server costs a client, who must wait longer than that."""
+
 NEXT_UPSTREAM = ("error", "timeout", "http_503", "non_idempotent")
 """What a passive failover needs in `proxy_next_upstream` (ngx_http_proxy_module).
 
@@ -246,8 +249,10 @@ def _add_fallback(edits: _Edits, options: Nginx, server: Directive, passes: list
 def _add_bounds(edits: _Edits, options: Nginx, one: _Pass) -> None:
     """Add the time-outs that are set neither beside the `proxy_pass` nor in its server."""
     around = [*_directives(one.holder), *_directives(one.server)]
-    lines = [f"{name} {value};" for name, value in BOUNDS.items() if not any(d.name == name for d in around)]
-    if isinstance(options, NginxPassive):
+    passive = isinstance(options, NginxPassive)
+    bounds = BOUNDS | ({"proxy_read_timeout": PATIENCE} if passive else {})
+    lines = [f"{name} {value};" for name, value in bounds.items() if not any(d.name == name for d in around)]
+    if passive:
         own = next((d for d in _directives(one.holder) if d.name == "proxy_next_upstream"), None)
         wanted = [*NEXT_UPSTREAM, *(word for word in own.arguments if word != "off")] if own else NEXT_UPSTREAM
         line = f"proxy_next_upstream {' '.join(dict.fromkeys(wanted))};"

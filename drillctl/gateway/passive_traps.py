@@ -24,6 +24,22 @@ def traps(source: bytes, upstream: str) -> list[str]:
     return [*_of_upstream(text, upstream), *_of_locations(text, upstream)]
 
 
+def outlasting(source: bytes, upstream: str, clients: float) -> list[str]:
+    """Return in words, each with its line, where nginx waits for an answer no less than its clients do, `clients` s.
+
+    A request whose client has left does not count as failed: nginx would go on sending to a frozen server.
+    """
+    text = source.decode(ENCODING)
+    found = []
+    for blocks, part in _passes(text, upstream):
+        (value, *_) = _effective(blocks, "proxy_read_timeout") or (_DEFAULTS["proxy_read_timeout"],)
+        seconds = _seconds(value)
+        if seconds is None or seconds >= clients:
+            where = f"line {line_of(text, part.start)}"
+            found.append(f"{where}: proxy_read_timeout is {value}, and clients wait {clients:g} s")
+    return found
+
+
 def _of_upstream(text: str, upstream: str) -> Iterator[str]:
     block = find_upstream(text, upstream)
     parts = _directives(block)
@@ -52,9 +68,7 @@ def _of_upstream(text: str, upstream: str) -> Iterator[str]:
 
 def _of_locations(text: str, upstream: str) -> Iterator[str]:
     found = False
-    for blocks, part in _with_blocks(parse(text), ()):
-        if part.name != "proxy_pass" or part.arguments[:1] != (f"http://{upstream}",):
-            continue
+    for blocks, part in _passes(text, upstream):
         found = True
         where = f"line {line_of(text, part.start)}"
         retry = _effective(blocks, "proxy_next_upstream") or ("error", "timeout")
@@ -76,6 +90,13 @@ def _of_locations(text: str, upstream: str) -> Iterator[str]:
                 yield f"{where}: {name} is {value}: that long clients of a frozen server wait"
     if not found:
         yield f"nothing in this file passes requests to `{upstream}`"
+
+
+def _passes(text: str, upstream: str) -> Iterator[tuple[tuple[Directive, ...], Directive]]:
+    """Yield each `proxy_pass` to the upstream with the blocks around it."""
+    for blocks, part in _with_blocks(parse(text), ()):
+        if part.name == "proxy_pass" and part.arguments[:1] == (f"http://{upstream}",):
+            yield blocks, part
 
 
 def _with_blocks(

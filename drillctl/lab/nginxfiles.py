@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drillctl.gateway.nginx_adoption import adopt
+from drillctl.inventory import NginxPassive
 from drillctl.lab.estate import UPSTREAM
 
 if TYPE_CHECKING:
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
 def adopted(options: Nginx, *, listen: str, primary: str, standby: str) -> bytes:
     """Return the config of a gateway of some kind: what a person would write, made fit as `gateway adopt` does it."""
     access_log = f'"{options.access_log}"'
-    text = recognition(listen=listen, primary=primary, standby=standby, access_log=access_log)
+    # One that fails over by itself must give up a frozen zone before its clients give up.
+    patience = "1s" if isinstance(options, NginxPassive) else "5s"
+    text = recognition(listen=listen, primary=primary, standby=standby, access_log=access_log, patience=patience)
     return adopt(text.encode(), options, [primary], [standby])
 
 
-def recognition(*, listen: str, primary: str, standby: str, access_log: str) -> str:
+def recognition(*, listen: str, primary: str, standby: str, access_log: str, patience: str = "5s") -> str:
     """Return the config that sends clients to the primary; the standby's line is there, commented out.
+
+    `patience` is how long nginx waits for an answer.
 
     The zones fail over by a drill (or a person), not by nginx: `proxy_next_upstream off` keeps the two apart.
     """
@@ -48,7 +53,7 @@ server {{
         proxy_set_header Host $host;
         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         proxy_connect_timeout 1s;
-        proxy_read_timeout 5s;
+        proxy_read_timeout {patience};
         proxy_next_upstream off;
     }}
 }}

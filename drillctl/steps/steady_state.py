@@ -10,7 +10,9 @@ from drillctl.compare.identity import compare_identity, worst
 from drillctl.compare.isolation import HostFacts, violations
 from drillctl.errors import GatewayError, NotStarted
 from drillctl.gateway.kinds import words
+from drillctl.gateway.passive_traps import outlasting
 from drillctl.hosts.fleet import each
+from drillctl.inventory import NginxPassive
 from drillctl.overview import serving_zone, wrong_role
 from drillctl.steps import capacity, golden
 
@@ -157,6 +159,7 @@ def _gateway(run: Run) -> str:
     _, gateway = run.live()
     primary = _configured_for_primary(run)
     gateway.test()
+    _check_patience(run)
     zone, problem = serving_zone(run.inventory)
     if problem:
         raise GatewayError(problem, state="nothing was changed")
@@ -167,6 +170,23 @@ def _gateway(run: Run) -> str:
             hint="its last reload was not applied: look at its error log",
         )
     return f"configured for {primary}, test green, {primary} answers"
+
+
+def _check_patience(run: Run) -> None:
+    """Raise GatewayError where a gateway that fails over by itself gives up a frozen zone later than its clients do."""
+    _, gateway = run.live()
+    options, clients = run.inventory.gateway, run.playbook.traffic.timeout_seconds
+    if not isinstance(options, NginxPassive):
+        return
+    for config in gateway.read().hosts:
+        if found := outlasting(config.content, options.upstream, clients):
+            raise GatewayError(
+                f"nginx would go on sending to a frozen zone, as it does not give up before clients do: {found[0]}",
+                host=config.host,
+                state="nothing was changed",
+                hint="set proxy_read_timeout above the slowest answer and below what clients wait; the playbook says "
+                "the latter as `traffic.timeout_seconds`",
+            )
 
 
 def _equality(run: Run) -> str:

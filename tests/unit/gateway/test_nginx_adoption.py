@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from drillctl.errors import GatewayError
 from drillctl.gateway.nginx_adoption import adopt, flag_choice
-from drillctl.gateway.passive_traps import traps
+from drillctl.gateway.passive_traps import outlasting, traps
 from drillctl.inventory import Gateway, Nginx, NginxFlag, NginxPassive
 
 from .conftest import NGINX
@@ -120,6 +120,32 @@ def test_each_trap_of_a_passive_failover_is_named(change: tuple[str, str], trap:
     found = traps(good.replace(*change).encode(), "service")
     assert len(found) == 1, found
     assert trap in found[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "clients", "said"),
+    [
+        ("proxy_read_timeout 5s;", 5, "proxy_read_timeout is 5s, and clients wait 5 s"),
+        ("proxy_read_timeout 5s;", 5.1, ""),
+        ("proxy_read_timeout 900ms;", 1, ""),
+        ("proxy_read_timeout 1m;", 10, "proxy_read_timeout is 1m"),
+        ("", 10, "proxy_read_timeout is 60s"),
+        ("proxy_read_timeout $patience;", 10, "proxy_read_timeout is $patience"),
+    ],
+)
+def test_a_gateway_that_waits_as_long_as_its_clients_is_a_trap(value: str, clients: float, said: str) -> None:
+    config = (CASES / "adopted" / "passive-plain" / "after.conf").read_text()
+    assert "proxy_read_timeout 5s;" in config
+    found = outlasting(config.replace("proxy_read_timeout 5s;", value).encode(), "service", clients)
+    assert [said in line for line in found] == ([True] if said else [])
+
+
+def test_adopting_a_passive_gateway_gives_up_a_frozen_server_early() -> None:
+    config = (CASES / "adopted" / "passive-plain" / "before.conf").read_text()
+    bare = config.replace("        proxy_read_timeout 5s;\n", "")
+    assert bare != config
+    assert b"proxy_read_timeout 2s;" in adopt(bare.encode(), options("nginx-passive"), PRIMARY, STANDBY)
+    assert b"proxy_read_timeout 5s;" in adopt(bare.encode(), options("nginx-flag"), PRIMARY, STANDBY)
 
 
 def test_time_outs_set_around_a_location_count() -> None:

@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drillctl.errors import NotStarted
+from drillctl import inventory as inventories
+from drillctl.errors import GatewayError, NotStarted
+from drillctl.gateway.scripted import ScriptedGateway
+from drillctl.hosts.fleet import Fleet
 from drillctl.steps import steady_state
 from drillctl.survey import HostSurvey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from drillctl.inventory import Inventory
     from drillctl.run import Run
 
 SAME = {"model": {"sha256": "ab" * 32}, "fingerprint": {"torch": "2.15.0"}}
@@ -55,3 +60,33 @@ def test_a_host_that_publishes_nothing_hides_no_difference_of_another(
     with pytest.raises(NotStarted, match=r"fingerprint\.torch: 2\.15\.0 and 2\.14\.0"):
         environment(run)
     assert [(d.key, d.changes_outputs) for d in run.findings.identity] == [("fingerprint.torch", "yes")]
+
+
+PASSIVE = b"""\
+upstream recognition {
+    server 10.0.1.1:8000;
+    server 10.0.2.1:8000 backup;
+}
+server {
+    proxy_read_timeout 2s;
+    location / { proxy_pass http://recognition; }
+}
+"""
+
+
+@pytest.mark.parametrize("kind", ["nginx", "nginx-passive"])
+def test_a_gateway_that_waits_as_long_as_its_clients_is_refused_where_it_fails_over_by_itself(
+    kind: str, make_run: Callable[..., Run], estate: Inventory, inventory_file: Path
+) -> None:
+    inventory_file.write_text(inventory_file.read_text().replace("gateway:\n", f"gateway:\n  kind: {kind}\n"))
+    run = make_run(inventory=inventories.load(inventory_file))
+    run.fleet = Fleet(run.inventory, {})
+    run.gateway = ScriptedGateway(estate, PASSIVE)
+    assert run.playbook.traffic.timeout_seconds == 2
+    if kind == "nginx":
+        steady_state._check_patience(run)
+        return
+    with pytest.raises(GatewayError, match="line 7: proxy_read_timeout is 2s, and clients wait 2 s"):
+        steady_state._check_patience(run)
+    run.gateway = ScriptedGateway(estate, PASSIVE.replace(b"2s", b"1s"))
+    steady_state._check_patience(run)
