@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 PROOF = 60.0
 """Seconds for which a proof that is under way is awaited before things are put back."""
 
+CALM = 1.0
+"""Seconds without a failed request that are awaited before clients are sent back."""
+
+PATIENCE = 5.0
+"""Seconds after which clients are sent back although some of their requests still fail: that may be the cure."""
+
 LOGIN = 3.0
 """Seconds for which hosts whose connection was lost are awaited before the others are put back."""
 
@@ -179,6 +185,7 @@ def _failback(run: Run, step: FailbackStep) -> None:
     primary = run.inventory.zone("primary")
     with run.step("failback", ", ".join(h.name for h in run.inventory.gateway.hosts)) as done:
         _check_primary(run, primary)
+        _await_calm(run)
         ours = [host.sha256 for host in run.staged.hosts] if run.staged else []
         activation = gateway.restore(run.original, over=ours)
         gateway.prove_applied(activation, step.within_seconds)
@@ -188,6 +195,19 @@ def _failback(run: Run, step: FailbackStep) -> None:
             run.undone(undo)
         run.serving = "primary"
         done.detail = f"{primary.name} answers; the config has its original bytes"
+
+
+def _await_calm(run: Run) -> None:
+    """Wait for a moment in which no request fails: a zone that was just healed may have left the other one breathless.
+
+    Not when nobody is served at all, nor when somebody wants an end of the drill.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while run.traffic is not None and not run.interrupt.asked and time.monotonic() < deadline:
+        probes = run.traffic.probes(time.monotonic() - CALM)
+        if not any(probe.failed for probe in probes) or not any(probe.ok for probe in probes):
+            return
+        run.interrupt.sleep(0.1)
 
 
 def _check_primary(run: Run, primary: Zone) -> None:
