@@ -20,6 +20,7 @@ from drillctl.gateway.hosts import GatewayHosts
 from drillctl.gateway.nginx_adoption import adopt
 from drillctl.gateway.nginx_config import diff
 from drillctl.gateway.nginx_host import NginxHost
+from drillctl.gateway.nginx_inheritance import http_level
 from drillctl.guard.client import GuardClient
 from drillctl.inventory import Nginx, NginxFlag
 
@@ -89,8 +90,9 @@ class Adoption:
 
         def plan(host: NginxHost) -> HostPlan:
             config = host.read()
+            http = http_level(file.content for file in host.files_read() if file.content != config.content)
             try:
-                content = adopt(config.content, self._options, primary, standby)
+                content = adopt(config.content, self._options, primary, standby, http)
             except GatewayError as error:
                 raise GatewayError(
                     f"{config.path}: {error.message}", host=host.name, hint=error.hint, state="nothing was changed"

@@ -70,6 +70,10 @@ class ChoosingGateway(Gateway, Generic[H]):
 
         self._everywhere(prove)
 
+    def check_path(self, zone: str) -> tuple[str, ...]:
+        own = self._everywhere(lambda host: data_path.check(self._inventory, host.transport, host.address, zone))
+        return tuple(name for name, alone in own.items() if not alone)
+
     def restore(self, original: GatewayConfig, *, over: Collection[str] = ()) -> Activation:
         ours = self._ours | set(over)
         done = self._everywhere(lambda host: host.restore(original.host(host.name), ours))

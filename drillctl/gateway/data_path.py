@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,6 +16,19 @@ if TYPE_CHECKING:
 
 PAUSE = 0.02
 """Seconds between two questions."""
+
+CHECK = 5.0
+"""Seconds for the answer before a drill."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was answered at a place: by which zone, if any did, whether that is the host's own address, and in words."""
+
+    zone: str | None
+    place: str
+    own: bool
+    words: str
 
 
 def prove(inventory: Inventory, transport: Transport, address: str, zone: str, timeout: float) -> None:
@@ -34,34 +48,66 @@ def prove(inventory: Inventory, transport: Transport, address: str, zone: str, t
         time.sleep(PAUSE)
 
 
-def answer(inventory: Inventory, transport: Transport, address: str, timeout: float) -> str | None:
-    """Return the zone that answers through a gateway host, or None.
+def check(inventory: Inventory, transport: Transport, address: str, zone: str) -> bool:
+    """See that a zone answers through a gateway host now, as a switch would be proven there.
 
-    The host is asked at its own address, so that each of several is proven, else at that of the URL: a gateway may
-    listen on a shared address only. TLS is spoken to the URL alone, as a client.
+    Return whether the host answers at its own address, and not only at that of the URL, which others may share.
+    Raises GatewayError when another zone answers, or none.
+    """
+    said = ask(inventory, transport, address, CHECK)
+    if said.zone != zone:
+        raise GatewayError(
+            f"{said.zone or 'no zone'} answers through this host at {said.place}, not {zone} ({said.words})",
+            host=transport.host,
+            state="nothing was changed",
+            hint=f"{inventory.service.paths.info} must be served through each gateway host: at its own address where "
+            "it listens there, else at that of `gateway.url`",
+        )
+    return said.own
+
+
+def answer(inventory: Inventory, transport: Transport, address: str, timeout: float) -> str | None:
+    """Return the zone that answers through a gateway host, or None."""
+    return ask(inventory, transport, address, timeout).zone
+
+
+def ask(inventory: Inventory, transport: Transport, address: str, timeout: float) -> Said:
+    """Ask which zone answers through a gateway host.
+
+    It is asked at its own address, so that each of several is proven; only where nothing listens there, at that of the
+    URL: a gateway may listen on a shared address alone. Whatever answers at its own address is its answer. TLS is
+    spoken to the URL, as a client.
     """
     url = urlsplit(inventory.gateway.url)
-    path = inventory.service.paths.info
+    path, port = inventory.service.paths.info, url.port or 80
     if url.scheme == "https":
         return _as_client(inventory, timeout)
+    words = ""
     for place in dict.fromkeys((address, url.hostname or address)):
+        own, at = place == address, f"{place}:{port}"
         try:
-            reply = http.request(transport, place, url.port or 80, path, timeout=timeout)
-        except HostError:
+            wire = transport.open_tcp(place, port, timeout)
+        except HostError as error:
+            words = error.message
             continue
-        zone = reply.headers.get(inventory.service.zone_header.lower())
-        if reply.status == 200 and zone:
-            return zone
-    return None
+        try:
+            reply = http.over(wire, transport.host, place, port, path, {"Host": url.netloc}, timeout=timeout)
+        except HostError as error:
+            return Said(None, at, own, error.message)
+        zone = reply.headers.get(inventory.service.zone_header.lower()) if reply.status == 200 else None
+        return Said(zone or None, at, own, f"it answers {reply.status}")
+    return Said(None, f"{address}:{port}", own=False, words=words)
 
 
-def _as_client(inventory: Inventory, timeout: float) -> str | None:
+def _as_client(inventory: Inventory, timeout: float) -> Said:
     import requests
 
+    url = inventory.gateway.url.rstrip("/") + inventory.service.paths.info
     with requests.Session() as session:
         session.trust_env = False
         try:
-            reply = session.get(inventory.gateway.url.rstrip("/") + inventory.service.paths.info, timeout=timeout)
-        except requests.RequestException:
-            return None
-    return reply.headers.get(inventory.service.zone_header) if reply.status_code == 200 else None
+            reply = session.get(url, timeout=timeout)
+        except requests.RequestException as error:
+            return Said(None, url, own=False, words=f"{url} gave no answer ({type(error).__name__})")
+    zone = reply.headers.get(inventory.service.zone_header) if reply.status_code == 200 else None
+    return Said(zone, url, own=False, words=f"it answers {reply.status_code}")

@@ -206,6 +206,13 @@ class Gateway(ABC):
         exit code 0 proves nothing.
         """
 
+    def check_path(self, zone: str) -> tuple[str, ...]:  # noqa: ARG002 - the kinds that need it look at it
+        """See that `zone` answers through every host, where `prove_applied` will look at that; else do nothing.
+
+        Return the hosts that answer at a shared address only, so that none is proven by itself. Raises GatewayError.
+        """
+        return ()
+
     @abstractmethod
     def restore(self, original: GatewayConfig, *, over: Collection[str] = ()) -> Activation:
         """Put back exactly the bytes, mode and owner that were read, and reload; nothing where nothing differs.

@@ -8,17 +8,27 @@ once, and every line that is not named in the diff keeps its bytes.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from drillctl.errors import GatewayError
 from drillctl.gateway.nginx_config import find_upstream, normalised, read_upstream, select
-from drillctl.gateway.nginx_syntax import ENCODING, Directive, line_of, parse
+from drillctl.gateway.nginx_inheritance import (
+    Blocks,
+    Setting,
+    effective,
+    named,
+    of_block,
+    settings,
+    with_blocks,
+)
+from drillctl.gateway.nginx_syntax import ENCODING, Directive, line_of, parse, seconds_of
 from drillctl.inventory import NginxFlag, NginxPassive
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from drillctl.inventory import Nginx
 
@@ -68,18 +78,32 @@ class _Edits:
 
 @dataclass(frozen=True)
 class _Pass:
-    """A `proxy_pass` to the upstream: the directive, the block that holds it, and the `server` around."""
+    """A `proxy_pass` to the upstream, and the blocks around it: the one that holds it last, a `server` among them."""
 
     directive: Directive
-    holder: Directive
-    server: Directive
+    blocks: Blocks
+
+    @property
+    def holder(self) -> Directive:
+        return self.blocks[-1]
+
+    @property
+    def server(self) -> Directive:
+        return next(block for block in reversed(self.blocks) if block.name == "server")
 
 
-def adopt(source: bytes, options: Nginx, primary: Collection[str], standby: Collection[str]) -> bytes:
+def adopt(
+    source: bytes,
+    options: Nginx,
+    primary: Collection[str],
+    standby: Collection[str],
+    http: Sequence[Setting] = (),
+) -> bytes:
     """Return the config with what the kind of gateway needs; the same bytes when nothing is missing.
 
-    `primary` and `standby` are the addresses of the zones' servers, as the config writes them. Raises GatewayError,
-    with the line, when the file is not in its steady state or is written in a way that cannot be adopted.
+    `primary` and `standby` are the addresses of the zones' servers, as the config writes them; `http` is what other
+    files set around this one. Raises GatewayError, with the line, when the file is not in its steady state or is
+    written in a way that cannot be adopted.
     """
     if isinstance(options, NginxPassive):
         source = _with_backup(source, options.upstream, primary, standby)
@@ -98,10 +122,10 @@ def adopt(source: bytes, options: Nginx, primary: Collection[str], standby: Coll
         inside = [one for one in passes if one.server == server]
         if isinstance(options, NginxFlag):
             _add_choice(edits, options, server, inside)
-        _add_fallback(edits, options, server, inside)
+        _add_fallback(edits, options, server, inside, http)
     for holder in _once(one.holder for one in passes):
         one = next(one for one in passes if one.holder == holder)
-        _add_bounds(edits, options, one)
+        _add_bounds(edits, options, one, http)
     return edits.result().encode(ENCODING)
 
 
@@ -146,23 +170,18 @@ def _serves(state: str, backup: bool) -> bool:
 def _passes(text: str, options: Nginx) -> Iterator[_Pass]:
     """Yield each `proxy_pass` to the upstream, by name or by the variable. Raises when one cannot be adopted."""
     wanted = {f"http://{options.upstream}", f"http://{variable(options.upstream)}"}
-    for part in parse(text):
-        for server in part.walk() if isinstance(part, Directive) else ():
-            if server.name != "server" or server.body is None:
-                continue
-            for holder in server.walk():
-                for one in _directives(holder):
-                    if one.name != "proxy_pass" or not one.arguments:
-                        continue
-                    target = one.arguments[0]
-                    if target in wanted:
-                        yield _Pass(one, holder, server)
-                    elif re.match(rf"https?://{re.escape(options.upstream)}(?![\w.-])", target):
-                        raise GatewayError(
-                            f"line {line_of(text, one.start)}: `proxy_pass {target}` cannot be adopted",
-                            hint=f"only `proxy_pass http://{options.upstream};` can; a path behind it is replaced "
-                            "otherwise once a variable is used",
-                        )
+    for blocks, one in with_blocks(parse(text)):
+        if one.name != "proxy_pass" or not one.arguments or not any(block.name == "server" for block in blocks):
+            continue
+        target = one.arguments[0]
+        if target in wanted:
+            yield _Pass(one, blocks)
+        elif re.match(rf"https?://{re.escape(options.upstream)}(?![\w.-])", target):
+            raise GatewayError(
+                f"line {line_of(text, one.start)}: `proxy_pass {target}` cannot be adopted",
+                hint=f"only `proxy_pass http://{options.upstream};` can; a path behind it is replaced "
+                "otherwise once a variable is used",
+            )
 
 
 def _add_standby_upstream(edits: _Edits, options: NginxFlag, standby: Collection[str]) -> None:
@@ -222,17 +241,23 @@ def _is_choice(part: Directive, options: NginxFlag) -> bool:
     )
 
 
-def _add_fallback(edits: _Edits, options: Nginx, server: Directive, passes: list[_Pass]) -> None:
-    name = f"@{options.upstream}_fallback"
-    if any(part.name == "location" and part.arguments == (name,) for part in _directives(server)):
+def _add_fallback(
+    edits: _Edits, options: Nginx, server: Directive, passes: list[_Pass], http: Sequence[Setting]
+) -> None:
+    text, name = edits.text, f"@{options.upstream}_fallback"
+    if any(part.arguments == (name,) for part in of_block(server, "location")):
         return
-    # error_page is inherited only by a block that has none of its own (ngx_http_core_module).
-    with_own = [one.holder for one in passes if _pages(one.holder)]
-    targets = with_own if len(with_own) == len(passes) else [*with_own, server]
     added = False
-    for block in _once(targets):
-        if not any(code in page.arguments[:-1] for page in _pages(block) for code in _CODES):
-            _insert_first(edits, block, [f"error_page {' '.join(_CODES)} = {name};"])
+    for block in _once([_with_pages(one) for one in passes]):
+        pages = settings(text, of_block(block, "error_page"))
+        repeated: list[str] = []
+        if not pages:
+            # From now on it inherits none: those that it did inherit are repeated.
+            around = next(one.blocks[: one.blocks.index(server)] for one in passes)
+            pages = settings(text, effective(around, "error_page")) or named(http, "error_page")
+            repeated = [" ".join(page.text.split()) for page in pages]
+        if not any(code in page.arguments[:-1] for page in pages for code in _CODES):
+            _insert_first(edits, block, [*repeated, f"error_page {' '.join(_CODES)} = {name};"])
             added = True
     if added:
         lines = [
@@ -246,26 +271,55 @@ def _add_fallback(edits: _Edits, options: Nginx, server: Directive, passes: list
         _insert_last(edits, server, lines)
 
 
-def _add_bounds(edits: _Edits, options: Nginx, one: _Pass) -> None:
-    """Add the time-outs that are set neither beside the `proxy_pass` nor in its server."""
-    around = [*_directives(one.holder), *_directives(one.server)]
+def _with_pages(one: _Pass) -> Directive:
+    """Return the innermost block with error pages of its own, from the `proxy_pass` out to its server, else that."""
+    inside = one.blocks[one.blocks.index(one.server) :]
+    return next((block for block in reversed(inside) if of_block(block, "error_page")), one.server)
+
+
+def _add_bounds(edits: _Edits, options: Nginx, one: _Pass, http: Sequence[Setting]) -> None:
+    """Add the time-outs that are not set anywhere around the `proxy_pass`.
+
+    Of a passive gateway this file alone must tell, because it is all that is looked at before a drill.
+    """
     passive = isinstance(options, NginxPassive)
     bounds = BOUNDS | ({"proxy_read_timeout": PATIENCE} if passive else {})
-    lines = [f"{name} {value};" for name, value in bounds.items() if not any(d.name == name for d in around)]
+    around = () if passive else http
+    lines = [
+        f"{name} {value};"
+        for name, value in bounds.items()
+        if not effective(one.blocks, name) and not named(around, name)
+    ]
     if passive:
-        own = next((d for d in _directives(one.holder) if d.name == "proxy_next_upstream"), None)
+        own = next(iter(of_block(one.holder, "proxy_next_upstream")), None)
         wanted = [*NEXT_UPSTREAM, *(word for word in own.arguments if word != "off")] if own else NEXT_UPSTREAM
         line = f"proxy_next_upstream {' '.join(dict.fromkeys(wanted))};"
         if own is None:
             lines.append(line)
         elif not set(NEXT_UPSTREAM) <= set(own.arguments):
             edits.replace(own.start, own.end, line)
-        if not any(d.name == "proxy_next_upstream_timeout" for d in around):
-            lines.append("proxy_next_upstream_timeout 6s;")
+        lines += _next_in_time(edits, one, bounds)
     if lines:
         text = edits.text
         indent, end = _indent_of(text, one.directive), _line_end(text)
         edits.insert(one.directive.end, "".join(end + indent + line for line in lines))
+
+
+def _next_in_time(edits: _Edits, one: _Pass, bounds: Mapping[str, str]) -> Iterator[str]:
+    """Mend what keeps a request that failed from being sent to the backup; yield the lines that are missing."""
+    for name, wanted in (("proxy_next_upstream_tries", ("1", "0")), ("proxy_request_buffering", ("off", "on"))):
+        for own in effective(one.blocks, name):
+            if own.arguments == wanted[:1]:
+                edits.replace(own.start, own.end, f"{name} {wanted[1]};")
+    given = [next((d.arguments[0] for d in effective(one.blocks, name)), value) for name, value in bounds.items()]
+    needed = max((seconds for value in given if (seconds := seconds_of(value)) is not None), default=0.0)
+    line = f"proxy_next_upstream_timeout {max(6, math.ceil(needed) + 1)}s;"
+    found = effective(one.blocks, "proxy_next_upstream_timeout")
+    if not found:
+        yield line
+    for own in found:
+        if 0 < (seconds_of(own.arguments[0]) or 0) <= needed:
+            edits.replace(own.start, own.end, line)
 
 
 def _with_backup(source: bytes, upstream: str, primary: Collection[str], standby: Collection[str]) -> bytes:
@@ -300,10 +354,6 @@ def _with_backup(source: bytes, upstream: str, primary: Collection[str], standby
 
 def _directives(block: Directive) -> list[Directive]:
     return [part for part in block.body or () if isinstance(part, Directive)]
-
-
-def _pages(block: Directive) -> list[Directive]:
-    return [part for part in _directives(block) if part.name == "error_page"]
 
 
 def _once(blocks: Iterator[Directive] | list[Directive]) -> list[Directive]:

@@ -82,7 +82,7 @@ class NginxHost:
         folder = join(dirname(self.read().resolved), self._mark)
         if self._transport.installed is not None:
             return (folder,)
-        return folder, join(dirname(self._files_read()[0].path), f"{self._mark}.conf")
+        return folder, join(dirname(self.files_read()[0].path), f"{self._mark}.conf")
 
     def stage(self, zone: str, enable: Collection[str], disable: Collection[str]) -> StagedHost:
         """Stage a candidate that serves `enable` and not `disable`, and test it in the live file's place.
@@ -105,7 +105,7 @@ class NginxHost:
         candidate = join(folder, name)
         test_root = ""
         try:
-            read = self._files_read()
+            read = self.files_read()
             if self._transport.installed is None:
                 resolved = self._resolve([file.path for file in read])
                 self._check_live(config, read, resolved)
@@ -272,7 +272,8 @@ class NginxHost:
             return Served(0, None, f"{self.name}: {refusal(done)}")
         return access_log.count_served(done.stdout, addresses)
 
-    def _files_read(self) -> tuple[ReadFile, ...]:
+    def files_read(self) -> tuple[ReadFile, ...]:
+        """Return the files that nginx reads, the main config first. Raises GatewayError when it refuses them."""
         done = self._test("-T")
         if done.exit_code != 0:
             raise self._error(f"nginx does not accept its live config: {said(done)}", state="nothing was changed")

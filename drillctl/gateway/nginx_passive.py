@@ -104,6 +104,14 @@ class PassiveGateway(Gateway):
 
         self._everywhere(prove)
 
+    def check_path(self, zone: str) -> tuple[str, ...]:
+        addresses = {host.name: host.address for host in self._options.hosts}
+
+        def check(host: NginxHost) -> bool:
+            return data_path.check(self._inventory, self._transports[host.name], addresses[host.name], zone)
+
+        return tuple(name for name, alone in self._everywhere(check).items() if not alone)
+
     def restore(self, original: GatewayConfig, *, over: Collection[str] = ()) -> Activation:
         del over  # nothing was put in place that could be replaced
 

@@ -28,6 +28,9 @@ _ESCAPED = {"t": "\t", "r": "\r", "n": "\n"}
 _LUA_LONG = re.compile(r"(?:--)?\[(=*)\[")
 
 
+_UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """A word (`text` without quotes and escapes), a comment (`text` from its `#`), or one of `;`, `{` and `}`.
@@ -160,6 +163,12 @@ def directives(source: str) -> Iterator[Directive]:
 def quoted(word: str) -> str:
     """Return a word as nginx reads it back, in double quotes."""
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def seconds_of(value: str) -> float | None:
+    """Return a time of nginx's, such as `500ms` or `1m`, in seconds; None when it is none, or several parts."""
+    found = re.fullmatch(r"(\d+)(ms|s|m|h|d)?", value)
+    return int(found[1]) * _UNITS[found[2] or ""] if found else None
 
 
 def _word_end(source: str, start: int) -> int:

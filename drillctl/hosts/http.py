@@ -65,12 +65,29 @@ def request(
 ) -> Reply:
     """GET a path, or POST when there is a body, from `transport`'s host. Raises Unreachable or HostError."""
     begun = time.monotonic()
-    connection = http.client.HTTPConnection(address, port, timeout=timeout)
     wire = transport.open_tcp(address, port, timeout)
+    headers = {"Content-Type": content_type} if content_type else {}
+    return over(wire, transport.host, address, port, path, headers, body=body, timeout=timeout, begun=begun)
+
+
+def over(
+    wire: socket.socket,
+    host: str,
+    address: str,
+    port: int,
+    path: str,
+    headers: Mapping[str, str],
+    *,
+    body: bytes | None = None,
+    timeout: float = 5.0,
+    begun: float | None = None,
+) -> Reply:
+    """Do as `request` over a connection that `host` has opened; it is closed then. `begun` is when, if not now."""
+    begun = time.monotonic() if begun is None else begun
+    connection = http.client.HTTPConnection(address, port, timeout=timeout)
     connection.sock = cast("socket.socket", _Kept(wire))
     try:
-        headers = {"Content-Type": content_type} if content_type else {}
-        connection.request("GET" if body is None else "POST", path, body=body, headers=headers)
+        connection.request("GET" if body is None else "POST", path, body=body, headers=dict(headers))
         answer = connection.getresponse()
         content = answer.read(MAX_BODY + 1)
         # http.client says nothing when the connection ends before the length that was announced.
@@ -78,12 +95,12 @@ def request(
         answer.close()
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
-        raise Unreachable(f"{address}:{port}{path} gave no answer ({reason})", host=transport.host) from None
+        raise Unreachable(f"{address}:{port}{path} gave no answer ({reason})", host=host) from None
     finally:
         wire.close()
     if cut:
-        raise Unreachable(f"{address}:{port}{path} was cut off, {cut} bytes before its end", host=transport.host)
+        raise Unreachable(f"{address}:{port}{path} was cut off, {cut} bytes before its end", host=host)
     if len(content) > MAX_BODY:
-        raise Unreachable(f"{address}:{port}{path} answers with more than {MAX_BODY >> 20} MiB", host=transport.host)
+        raise Unreachable(f"{address}:{port}{path} answers with more than {MAX_BODY >> 20} MiB", host=host)
     fields = {name.lower(): value for name, value in answer.getheaders()}
     return Reply(answer.status, fields, content, time.monotonic() - begun)

@@ -169,6 +169,11 @@ def _gateway(run: Run) -> str:
             state="nothing was changed",
             hint="its last reload was not applied: look at its error log",
         )
+    shared = gateway.check_path(primary)
+    if len(run.inventory.gateway.hosts) > 1 and shared:
+        run.findings.not_proven.append(
+            f"that each gateway host is switched: {', '.join(shared)} answer at {run.inventory.gateway.url} only"
+        )
     return f"configured for {primary}, test green, {primary} answers"
 
 

@@ -49,12 +49,15 @@ def free_port() -> int:
 class Backend:
     """A server of one zone: answers every request with the zone's name."""
 
-    def __init__(self, zone: str) -> None:
+    def __init__(self, zone: str, address: str = "127.0.0.1", port: int = 0) -> None:
         backend = self
         self.status = 200
+        self.asked: list[str] = []
+        """The `Host` of each request."""
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                backend.asked.append(self.headers["Host"])
                 self.send_response(backend.status)
                 self.send_header("Content-Length", str(len(zone)))
                 self.send_header("X-Served-Zone", zone)
@@ -64,7 +67,7 @@ class Backend:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer((address, port), Handler)
         self.server.daemon_threads = True
         self.port: int = self.server.server_port
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))

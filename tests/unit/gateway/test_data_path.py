@@ -40,6 +40,34 @@ def test_a_gateway_that_listens_on_the_urls_address_only_is_asked_there(backend:
     assert data_path.answer(estate(backend.port), LocalTransport("gateway"), "127.0.0.9", 2) == "zone-b"
 
 
+def test_what_a_gateway_answers_at_its_own_address_is_not_outdone_by_another_at_a_shared_one(backend: Backend) -> None:
+    own = Backend("zone-a", "127.0.0.9", backend.port)
+    own.status = 503
+    it = estate(backend.port), LocalTransport("gateway")
+    try:
+        assert data_path.answer(*it, "127.0.0.9", 2) is None
+        with pytest.raises(GatewayError, match="no zone answers through this host"):
+            data_path.prove(*it, "127.0.0.9", "zone-b", 0.2)
+        with pytest.raises(
+            GatewayError, match=rf"no zone .* at 127\.0\.0\.9:{own.port}, not zone-b \(it answers 503\)"
+        ):
+            data_path.check(*it, "127.0.0.9", "zone-b")
+        assert backend.asked == []
+        assert set(own.asked) == {f"127.0.0.1:{backend.port}"}, "a gateway of several names must know which is meant"
+    finally:
+        own.close()
+
+
+def test_a_gateway_is_seen_before_a_drill_at_its_own_address_or_at_a_shared_one(backend: Backend) -> None:
+    it = estate(backend.port), LocalTransport("gateway")
+    assert data_path.check(*it, "127.0.0.1", "zone-b") is True
+    assert data_path.check(*it, "127.0.0.9", "zone-b") is False
+    with pytest.raises(GatewayError, match="zone-b answers through this host"):
+        data_path.check(*it, "127.0.0.1", "zone-a")
+    with pytest.raises(GatewayError, match="could not be reached"):
+        data_path.check(estate(free_port()), LocalTransport("gateway"), "127.0.0.1", "zone-a")
+
+
 def test_an_error_is_no_answer_even_if_it_names_a_zone(backend: Backend) -> None:
     backend.status = 503
     assert data_path.answer(estate(backend.port), LocalTransport("gateway"), "127.0.0.1", 2) is None

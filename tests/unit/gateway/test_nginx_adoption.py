@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from drillctl.errors import GatewayError
 from drillctl.gateway.nginx_adoption import adopt, flag_choice
+from drillctl.gateway.nginx_inheritance import http_level
 from drillctl.gateway.passive_traps import outlasting, traps
 from drillctl.inventory import Gateway, Nginx, NginxFlag, NginxPassive
 
@@ -109,6 +110,13 @@ def test_a_backup_is_never_left_out_however_it_was_written(written: str) -> None
         (("        proxy_read_timeout 5s;\n", ""), "proxy_read_timeout is 60s"),
         (("proxy_connect_timeout 1s", "proxy_connect_timeout 60"), "proxy_connect_timeout is 60"),
         (("10.0.1.1:8000;", "10.0.1.1:8000 max_fails=0;"), "never left out"),
+        (("10.0.1.1:8000;", "10.0.1.1:8000 max_fails=1000;"), "max_fails=1000: that many requests fail"),
+        (("proxy_next_upstream_timeout 6s;", "proxy_next_upstream_timeout 500ms;"), "given up after 5 s: too late"),
+        (("proxy_read_timeout 5s;", "proxy_read_timeout 5s; proxy_next_upstream_tries 1;"), "tries is 1: a request"),
+        (
+            ("proxy_read_timeout 5s;", "proxy_read_timeout 5s; proxy_request_buffering off;"),
+            "a POST that nginx has begun",
+        ),
         ((" backup max_fails=0;", " backup;"), "one that answers 503 once is left out"),
         (("proxy_pass http://service;", "return 204;"), "nothing in this file passes"),
     ],
@@ -146,6 +154,87 @@ def test_adopting_a_passive_gateway_gives_up_a_frozen_server_early() -> None:
     assert bare != config
     assert b"proxy_read_timeout 2s;" in adopt(bare.encode(), options("nginx-passive"), PRIMARY, STANDBY)
     assert b"proxy_read_timeout 5s;" in adopt(bare.encode(), options("nginx-flag"), PRIMARY, STANDBY)
+
+
+@pytest.mark.parametrize(
+    ("written", "mended"),
+    [
+        ("proxy_next_upstream_tries 1;", "proxy_next_upstream_tries 0;"),
+        ("proxy_next_upstream_tries 2;", "proxy_next_upstream_tries 2;"),
+        ("proxy_request_buffering off;", "proxy_request_buffering on;"),
+        ("proxy_next_upstream_timeout 1s;", "proxy_next_upstream_timeout 6s;"),
+        ("proxy_next_upstream_timeout 0;", "proxy_next_upstream_timeout 0;"),
+    ],
+)
+def test_adopting_mends_what_keeps_a_request_from_the_backup(written: str, mended: str) -> None:
+    before = (CASES / "adopted" / "passive-plain" / "before.conf").read_text()
+    assert "proxy_read_timeout 5s;" in before
+    source = before.replace("proxy_read_timeout 5s;", f"proxy_read_timeout 5s; {written}").encode()
+    after = adopt(source, options("nginx-passive"), PRIMARY, STANDBY)
+    assert mended.encode() in after
+    assert after.count(written.split()[0].encode() + b" ") == 1
+    assert traps(after, "service") == []
+
+
+def test_a_slow_service_has_time_for_the_backup() -> None:
+    before = (CASES / "adopted" / "passive-plain" / "before.conf").read_text()
+    source = before.replace("proxy_read_timeout 5s;", "proxy_read_timeout 9500ms;").encode()
+    after = adopt(source, options("nginx-passive"), PRIMARY, STANDBY)
+    assert b"proxy_next_upstream_timeout 11s;" in after
+    assert traps(after, "service") == []
+
+
+WHOLE = """\
+http {
+    proxy_read_timeout 120s;
+    error_page 404 /404.html;
+    error_page 500 503 /maintenance.html;
+    upstream service {
+        server 10.0.1.1:8000;
+        # server 10.0.2.1:8000;
+    }
+    server {
+        listen 80;
+        location / {
+            proxy_connect_timeout 3s;
+            location /a { proxy_pass http://service; }
+        }
+    }
+}
+"""
+
+
+def test_what_is_set_around_a_server_stays_in_force() -> None:
+    """A server with one error page of its own inherits none any more, and a time-out of its own replaces what was set."""
+    after = adopt(WHOLE.encode(), options("nginx"), PRIMARY, STANDBY).decode()
+    server = after[after.index("    server {") :]
+    for line in ("error_page 404 /404.html;", "error_page 500 503 /maintenance.html;", "error_page 502 504 = @service"):
+        assert server.count(line) == 1
+    assert "proxy_read_timeout" not in server
+    assert server.count("proxy_connect_timeout") == 1
+    assert "proxy_send_timeout 5s;" in server
+    assert adopt(after.encode(), options("nginx"), PRIMARY, STANDBY).decode() == after
+
+
+@pytest.mark.parametrize("page", ["error_page 500 502 503 504 /maintenance.html;", "error_page 502 = @mine;"])
+def test_an_error_page_of_ones_own_around_a_server_is_left_alone(page: str) -> None:
+    source = WHOLE.replace("error_page 404 /404.html;", page)
+    after = adopt(source.encode(), options("nginx"), PRIMARY, STANDBY).decode()
+    assert "@service_fallback" not in after
+
+
+def test_what_other_files_set_around_this_one_stays_in_force() -> None:
+    begin, end = WHOLE.index("    upstream"), WHOLE.rindex("}")
+    main, own = WHOLE[:begin] + "    include conf.d/*.conf;\n}\n", WHOLE[begin:end]
+    http = http_level([main.encode(), b"broken {", b"events { }"])
+    after = adopt(own.encode(), options("nginx"), PRIMARY, STANDBY, http).decode()
+    assert "error_page 404 /404.html;" in after
+    assert "error_page 500 503 /maintenance.html;" in after
+    assert "proxy_read_timeout" not in after
+    assert "proxy_send_timeout 5s;" in after
+    alone = adopt(own.encode(), options("nginx"), PRIMARY, STANDBY).decode()
+    assert "proxy_read_timeout 5s;" in alone
+    assert "/404.html" not in alone
 
 
 def test_time_outs_set_around_a_location_count() -> None:

@@ -90,3 +90,21 @@ def test_a_gateway_that_waits_as_long_as_its_clients_is_refused_where_it_fails_o
         steady_state._check_patience(run)
     run.gateway = ScriptedGateway(estate, PASSIVE.replace(b"2s", b"1s"))
     steady_state._check_patience(run)
+
+
+@pytest.mark.parametrize(("hosts", "said"), [(1, []), (2, ["that each gateway host is switched: gateway answer at"])])
+def test_of_several_gateway_hosts_each_is_proven_or_it_is_said(
+    hosts: int, said: list[str], make_run: Callable[..., Run], estate: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (host,) = estate.gateway.hosts
+    pair = (host, host.model_copy(update={"name": "other"}))
+    gateway = estate.gateway.model_copy(update={"hosts": pair[:hosts]})
+    run = make_run(inventory=estate.model_copy(update={"gateway": gateway}))
+    run.fleet = Fleet(run.inventory, {})
+    run.gateway = ScriptedGateway(
+        estate, PASSIVE.replace(b"    server 10.0.2.1:8000 backup", b"    # server 10.0.2.1:8000")
+    )
+    monkeypatch.setattr(run.gateway, "check_path", lambda zone: ("gateway",) if zone == "zone-a" else ())
+    monkeypatch.setattr(steady_state, "serving_zone", lambda _: ("zone-a", None))
+    steady_state._gateway(run)
+    assert [one[: len(said[0])] for one in run.findings.not_proven] == said
