@@ -205,7 +205,7 @@ http {
 
 
 def test_what_is_set_around_a_server_stays_in_force() -> None:
-    """A server with one error page of its own inherits none any more, and a time-out of its own replaces what was set."""
+    """A server with one error page of its own inherits none any more, and its own time-out replaces what was set."""
     after = adopt(WHOLE.encode(), options("nginx"), PRIMARY, STANDBY).decode()
     server = after[after.index("    server {") :]
     for line in ("error_page 404 /404.html;", "error_page 500 503 /maintenance.html;", "error_page 502 504 = @service"):
