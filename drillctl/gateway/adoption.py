@@ -90,7 +90,9 @@ class Adoption:
 
         def plan(host: NginxHost) -> HostPlan:
             config = host.read()
-            http = http_level(file.content for file in host.files_read() if file.content != config.content)
+            # Where no installed program shows the other files, an administrator makes the change, and knows them.
+            read = host.files_read() if host.shows_files else ()
+            http = http_level(file.content for file in read if file.content != config.content)
             try:
                 content = adopt(config.content, self._options, primary, standby, http)
             except GatewayError as error:

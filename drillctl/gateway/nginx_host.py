@@ -272,6 +272,12 @@ class NginxHost:
             return Served(0, None, f"{self.name}: {refusal(done)}")
         return access_log.count_served(done.stdout, addresses)
 
+    @property
+    def shows_files(self) -> bool:
+        """Tell whether the drill's user may have all files shown that nginx reads."""
+        installed = self._transport.installed
+        return installed is None or installed.has([*self._options.test, "-T"])
+
     def files_read(self) -> tuple[ReadFile, ...]:
         """Return the files that nginx reads, the main config first. Raises GatewayError when it refuses them."""
         done = self._test("-T")

@@ -61,6 +61,10 @@ class Installed:
             raise self._none(f"`{' '.join(argv)}`")
         return (*_SUDO, program.path)
 
+    def has(self, argv: Sequence[str]) -> bool:
+        """Tell whether a plain command can be run."""
+        return not self.as_root or tuple(argv) in self._by_command
+
     def verify(self, transport: Transport) -> None:
         """See that the programs and sudo's rules are exactly those wanted. Raises HostError with what to do."""
         if not self.as_root:
