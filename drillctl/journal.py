@@ -26,10 +26,13 @@ from drillctl.errors import Inconclusive, NotStarted, UsageError
 from drillctl.undo import Outstanding, Undo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 FIRST = "0" * 64
 """The `prev` of a journal's first record."""
+
+LAST = ("last", "latest")
+"""The words that name the last run."""
 
 
 class Journal:
@@ -127,9 +130,11 @@ def _parsed(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
             # As bytes, because the cut may be within a character.
-            yield json.loads(line)
+            record = json.loads(line)
         except ValueError:
             continue
+        if isinstance(record, dict):
+            yield record
 
 
 def broken_links(content: bytes) -> list[int] | None:
@@ -175,6 +180,50 @@ def runs_folder() -> Path:
 
     home = os.environ.get("DRILLCTL_HOME")
     return (Path(home) if home else user_data_path("drillctl")) / "runs"
+
+
+def runs(folder: Path | None = None) -> list[str]:
+    """Return the ids of the runs in a folder, by default this machine's, that have a journal, oldest first.
+
+    Raises UsageError when the folder cannot be looked into.
+    """
+    folder = folder or runs_folder()
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UsageError(
+            f"the folder of the runs cannot be read: {folder} ({error.strerror})",
+            hint="set DRILLCTL_HOME to a folder that you can read and write to",
+            state="nothing was changed",
+        ) from None
+    return [name for name in names if _is_there(folder / name / "journal.jsonl")]
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return True  # whoever reads it is told why it cannot be read
+
+
+def find(wanted: str, ids: Sequence[str], last: Sequence[str]) -> str | None:
+    """Return the run that is meant: by its id, by the beginning of it, or as the `last` (or `latest`) of some (pure).
+
+    None when there is no such run. Raises UsageError when more than one begins so.
+    """
+    if wanted in LAST:
+        return last[-1] if last else None
+    matching = [wanted] if wanted in ids else [run_id for run_id in ids if run_id.startswith(wanted)]
+    if len(matching) > 1:
+        shown = ", ".join(matching[:5]) + (f" and {len(matching) - 5} more" if len(matching) > 5 else "")
+        raise UsageError(
+            f"{len(matching)} runs begin with `{wanted}`: {shown}",
+            hint="give more of the id",
+            state="nothing was changed",
+        )
+    return matching[0] if matching else None
 
 
 def new_run(playbook: str) -> tuple[str, Path]:

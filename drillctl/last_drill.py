@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from drillctl import journal as journals
-from drillctl.errors import HistoryError, NotStarted
+from drillctl.errors import HistoryError, NotStarted, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +60,16 @@ def last_drill(inventory: str) -> LastDrill | None:
     A run counts once it was through its gates and about to change something, whatever became of it then: also if it
     failed, or was killed. Raises NotStarted when a journal cannot be read, for then nobody knows.
     """
-    for folder in sorted(journals.runs_folder().glob("*"), reverse=True):
-        journal = folder / "journal.jsonl"
+    try:
+        runs = journals.runs()
+    except UsageError as error:
+        raise NotStarted(
+            f"{error.message}: when the last drill of {inventory} was is not known",
+            state="nothing was changed",
+            hint=error.hint,
+        ) from None
+    for run_id in reversed(runs):
+        journal = journals.runs_folder() / run_id / "journal.jsonl"
         try:
             found = _began(journal, inventory)
         except OSError as error:
@@ -71,14 +79,12 @@ def last_drill(inventory: str) -> LastDrill | None:
                 hint="make it readable, or move that run's folder away",
             ) from None
         if found is not None:
-            return LastDrill(found, folder.name)
+            return LastDrill(found, run_id)
     return None
 
 
 def _began(journal: Path, inventory: str) -> datetime | None:
     """Return when a run on that estate began to change something; None when it is another estate's, or did not."""
-    if not journal.exists():
-        return None
     began: datetime | None = None
     for number, record in enumerate(journals.read(journal)):
         if number == 0 and record.get("inventory") != inventory:

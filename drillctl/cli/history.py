@@ -293,8 +293,9 @@ def _estate_name(store: History, inventory: Path | None, lab: bool) -> str | Non
 def _find(store: History, wanted: str, estate: str | None) -> RunRecord:
     """Return the run that is meant. Raises UsageError when there is none, or more than one."""
     from drillctl.errors import UsageError
+    from drillctl.journal import LAST
 
-    if wanted == "last":
+    if wanted in LAST:
         runs = store.runs(estate, limit=1)
     else:
         exact = store.run(wanted)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationError
 
+from drillctl import journal as journals
 from drillctl.compare import equality
 from drillctl.errors import UsageError
 from drillctl.report.document import Document
@@ -258,24 +259,26 @@ def read_golden(file: Path) -> list[GoldenAnswer]:
 def find(wanted: str | None, runs: Path) -> Path:
     """Return the folder of a run: by its id or the beginning of it, or of the last one that has a report.
 
-    `wanted` None or `latest` means the last one. Raises UsageError when there is none, or more than one.
+    `wanted` None, `last` or `latest` means the last one. Raises UsageError when there is none, or more than one, and
+    when the folder of the runs cannot be read.
     """
-    names = sorted(path.parent.name for path in runs.glob("*/journal.jsonl"))
-    if wanted is None or wanted == "latest":
-        for name in reversed(names):
-            if (runs / name / "report.json").is_file():
-                return runs / name
+    names = journals.runs(runs)
+    wanted = wanted or journals.LAST[0]
+    is_last = wanted in journals.LAST
+    found = journals.find(wanted, names, [name for name in names if _has_report(runs / name)] if is_last else ())
+    if found is not None:
+        return runs / found
+    if is_last:
         raise UsageError(f"no run in {runs} has a report", hint="`drillctl run PLAYBOOK` makes one")
-    if wanted in names:
-        return runs / wanted
-    matching = [name for name in names if name.startswith(wanted)]
-    if len(matching) == 1:
-        return runs / matching[0]
-    if matching:
-        shown = ", ".join(matching[:5]) + (f" and {len(matching) - 5} more" if len(matching) > 5 else "")
-        raise UsageError(f"{len(matching)} runs begin with `{wanted}`: {shown}", hint="give more of the id")
     last = f"the last one is {names[-1]}" if names else "there is none yet"
-    raise UsageError(f"there is no run `{wanted}` in {runs}", hint=f"{last}; `latest` names the last with a report")
+    raise UsageError(f"there is no run `{wanted}` in {runs}", hint=f"{last}; `last` names the last with a report")
+
+
+def _has_report(folder: Path) -> bool:
+    try:
+        return (folder / "report.json").is_file()
+    except OSError:
+        return False  # of a run that may not be looked at
 
 
 def _why(error: Exception) -> str:

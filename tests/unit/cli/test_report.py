@@ -45,7 +45,7 @@ def test_html_goes_into_the_runs_folder_and_is_named(drillctl: Callable[..., End
     assert (run / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
-@pytest.mark.parametrize("wanted", ["latest", RUN_ID, RUN_ID[:13]])
+@pytest.mark.parametrize("wanted", ["latest", "last", RUN_ID, RUN_ID[:13]])
 def test_a_run_is_named_by_id_beginning_or_latest(drillctl: Callable[..., Ended], run: Path, wanted: str) -> None:
     assert drillctl("report", wanted, "-f", "json").out == (run / "report.json").read_text(encoding="utf-8")
 

@@ -33,7 +33,7 @@ def test_a_run_is_found_by_its_id_a_beginning_or_as_the_last(tmp_path: Path) -> 
         tmp_path, "20260101T1-a-0001", "20260102T1-a-0002", "20260103T1-a-0003", without_report="20260103T1-a-0003"
     )
     assert stored.find(None, folder).name == "20260102T1-a-0002"
-    assert stored.find("latest", folder).name == "20260102T1-a-0002"
+    assert stored.find("latest", folder).name == stored.find("last", folder).name == "20260102T1-a-0002"
     assert stored.find("20260101", folder).name == "20260101T1-a-0001"
     assert stored.find("20260103T1-a-0003", folder).name == "20260103T1-a-0003"
 
