@@ -253,7 +253,7 @@ def _disarm(run: Run, *, stop_started: bool, gateway_is_ours: bool) -> None:
 
     A gateway that another run holds has that one's config.
     """
-    if run.fleet is None or run.gateway is None:
+    if run.fleet is None:
         return
     for undo in run.outstanding:
         try:
@@ -262,7 +262,7 @@ def _disarm(run: Run, *, stop_started: bool, gateway_is_ours: bool) -> None:
             run.findings.left.append(f"{undo.words}: {_said(error)}")
     if not run.findings.left:
         run.findings.left += [f"{undo.words} ({undo.host or 'gateway'})" for undo in run.outstanding]
-    if run.original is None or not gateway_is_ours:
+    if run.gateway is None or run.original is None or not gateway_is_ours:
         return
     with run.step("disarm") as done:
         try:

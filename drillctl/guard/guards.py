@@ -75,7 +75,7 @@ class Guards:
         `again`: for a run that had it before; what the guards hold for it is taken over. Raises Held, or the error of
         a host; what was taken is given back then, and nothing else was changed.
         """
-        gateways = sorted(host.name for host in self._inventory.gateway.hosts)
+        gateways = sorted(host.name for host in self._inventory.gateway.hosts if host.name in self._hosts)
         zones = [host for name, host in self._hosts.items() if name not in gateways]
         memories = {host.name: orders.memory(self._inventory, host) for host in zones}
 

@@ -60,7 +60,7 @@ def look(inventory: Inventory) -> dict[str, Holding | DrillctlError]:
     """Return what each host's guard holds, or why it could not be asked. Changes nothing."""
     fleet, errors = fleets.connect_all(inventory)
     with fleet:
-        return {**errors, **_look(inventory, fleet)}
+        return {**errors, **ask(inventory, fleet)}
 
 
 def in_words(holding: Holding) -> list[str]:
@@ -77,21 +77,30 @@ def in_words(holding: Holding) -> list[str]:
 
 
 def carry_out(inventory: Inventory, interrupt: Interrupt, say: Callable[[str], None]) -> Recovered:
-    """Put back what the guards hold. Raises Held, with nothing changed, when one is renewed: that drill still runs."""
+    """Put back what the guards hold. What is on a host that cannot be asked is left, once any guard holds something.
+
+    Raises Held, with nothing changed, when a lease is renewed, for that drill still runs; and HostError when no guard
+    holds anything and some cannot be asked, for then nobody knows whether there is anything to put back.
+    """
     recovered = Recovered()
     fleet, errors = fleets.connect_all(inventory)
     with fleet:
-        recovered.left += [f"{error}; its guard undoes by itself" for error in errors.values()]
         clients = {name: GuardClient(transport) for name, transport in fleet.transports.items()}
-        for name, found in _look(inventory, fleet).items():
+        for name, found in ask(inventory, fleet).items():
             if isinstance(found, Holding):
                 recovered.holdings[name] = found
                 for line in in_words(found) if found.state != "free" else ():
                     say(line)
             else:
-                recovered.left.append(str(found))
+                errors[name] = found
         if not recovered.found:
+            if errors:
+                raise _not_asked(errors)
             return recovered
+        recovered.left += [
+            f"{survey.why(error)}; it could not be asked what it holds, and its guard undoes that by itself"
+            for error in errors.values()
+        ]
         original = _original_zone(inventory, recovered.holdings)
         for name, holding in recovered.holdings.items():
             if holding.state == "held":
@@ -105,14 +114,27 @@ def carry_out(inventory: Inventory, interrupt: Interrupt, say: Callable[[str], N
     return recovered
 
 
-def _look(inventory: Inventory, fleet: Fleet) -> dict[str, Holding | DrillctlError]:
-    def ask(host: Host) -> Holding | DrillctlError:
+def _not_asked(errors: Mapping[str, DrillctlError]) -> HostError:
+    """Return the error of an estate of which nothing is known to be outstanding, and not everything is known."""
+    one = fleets.joined(list(errors.values()))
+    names = ", ".join(sorted(errors))
+    return HostError(
+        f"{names} could not be asked what its guard holds: {one}",
+        hint=one.hint or "see to it that every host can be reached, then run `drillctl recover` again",
+        state="nothing was changed; no guard that could be asked holds anything",
+    )
+
+
+def ask(inventory: Inventory, fleet: Fleet) -> dict[str, Holding | DrillctlError]:
+    """Return what the guards of connected hosts hold, or why one could not be asked."""
+
+    def show(host: Host) -> Holding | DrillctlError:
         try:
             return GuardClient(fleet[host]).show()
         except HostError as error:
             return error
 
-    return fleets.each([host for host in inventory.hosts if host.name in fleet.transports], ask)
+    return fleets.each([host for host in inventory.hosts if host.name in fleet.transports], show)
 
 
 def _outlast(client: GuardClient, held: Holding, interrupt: Interrupt, say: Callable[[str], None]) -> Holding:

@@ -261,9 +261,3 @@ def connect(run: Run, machines: dict[str, Machine]) -> None:
         run.services[host.name] = manager_of(run.inventory, host, run.fleet[host])
     for machine in machines.values():
         machine.journal = run.journal.path
-
-
-@pytest.fixture
-def connect_again(machines: dict[str, Machine]) -> Callable[[Run], None]:
-    """Return a function that connects another run to the same hosts."""
-    return lambda run: connect(run, machines)

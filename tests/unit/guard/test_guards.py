@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from drillctl import takeover
 from drillctl.errors import Aborted, CommandFailed, HostError
 from drillctl.guard import guards as module
 from drillctl.guard import recovery
 from drillctl.guard.client import GuardClient, program
 from drillctl.guard.guards import Guards
-from drillctl.guard.lease import Held, Order, StaleLease
+from drillctl.guard.lease import Held, Holding, Order, StaleLease
 from drillctl.hosts.fleet import Fleet
 from drillctl.hosts.local import LocalTransport
 from drillctl.hosts.scripted import Page, ScriptedTransport
@@ -336,6 +337,21 @@ def test_a_run_takes_over_what_it_left_and_gives_that_back(hosts: Hosts) -> None
     second.strike("gateway.discard", ["g-1"])
     second.release()
     assert hosts.client("g-1").show().state == "free"
+
+
+@pytest.mark.parametrize("then", ["freed", "taken by another run", "deleted"])
+def test_what_a_guard_holds_later_tells_whether_a_run_is_over_there(hosts: Hosts, then: str) -> None:
+    hosts.guards("run-1").acquire(again=False)
+    hosts.client("g-1").break_lease("run-1", forget=False)
+    if then == "taken by another run":
+        hosts.client("g-1").acquire("run-2", "ann", 30)
+    elif then == "deleted":
+        (hosts.folder / ".drillctl" / "g-1" / "epoch").unlink()
+    fleet = Fleet(ESTATE, hosts.transports)
+    held = {name: one for name, one in recovery.ask(ESTATE, fleet).items() if isinstance(one, Holding)}
+    found = takeover.standings("run-1", held, {"g-1"}, insist=False)
+    assert found["g-1"] == ("unknown" if then == "deleted" else "over")
+    assert {found[name] for name in ("g-2", "a-1", "b-1")} == {"ours"}
 
 
 def test_a_lease_with_outstanding_undos_is_not_given_back(hosts: Hosts) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from drillctl.errors import HostError, Unreachable
 from drillctl.gateway.scripted import ScriptedGateway
 from drillctl.guard import gateway_orders, orders, recovery
 from drillctl.guard.lease import Held, Holding, Lease, Order
@@ -18,6 +19,7 @@ from drillctl.inventory import Host, Inventory
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from drillctl.errors import DrillctlError
     from drillctl.gateway.gateway import Gateway
     from drillctl.hosts.transport import Transport
 
@@ -63,7 +65,13 @@ def order_of(inventory: Inventory, content: bytes) -> Order:
     return orders.restore(inventory, original, None)["gateway"]
 
 
-def recover(inventory: Inventory, guard: Guard, monkeypatch: pytest.MonkeyPatch, content: bytes) -> recovery.Recovered:
+def recover(
+    inventory: Inventory,
+    guard: Guard,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes,
+    errors: dict[str, DrillctlError] | None = None,
+) -> recovery.Recovered:
     """Recover with one gateway in reach; afterwards its config is `content`, and so clients are served."""
 
     def gateway_of(inventory: Inventory, transports: Mapping[str, Transport], _: str) -> Gateway:
@@ -72,7 +80,7 @@ def recover(inventory: Inventory, guard: Guard, monkeypatch: pytest.MonkeyPatch,
 
     zone = "zone-a" if content == ON_A else "zone-b"
     fleet = Fleet(inventory, {"gateway": ScriptedTransport("gateway", {})})
-    monkeypatch.setattr(recovery.fleets, "connect_all", lambda _: (fleet, {}))
+    monkeypatch.setattr(recovery.fleets, "connect_all", lambda _: (fleet, dict(errors or {})))
     monkeypatch.setattr(recovery, "GuardClient", lambda _: guard)
     monkeypatch.setattr(recovery, "gateway_of", gateway_of)
     monkeypatch.setattr(recovery, "serving_zone", lambda _: (zone, None))
@@ -100,6 +108,25 @@ def test_a_gateway_on_the_standby_is_told_when_the_primary_had_served(
         "gateway: the gateway is configured for zone-b, not for zone-a",
         "clients are answered by zone-b, not by zone-a",
     ]
+
+
+def test_a_host_that_cannot_be_asked_is_left_when_another_one_holds_something(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = Guard(replace(KILLED, orders=(order_of(inventory, ON_A),)))
+    errors = {"a-1": Unreachable("no route", host="a-1")}
+    left = recover(inventory, guard, monkeypatch, ON_A, errors).left
+    assert left == ["a-1: no route; it could not be asked what it holds, and its guard undoes that by itself"]
+
+
+def test_nothing_is_called_outstanding_when_hosts_cannot_be_asked_and_the_others_hold_nothing(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = {"a-1": Unreachable("no route", host="a-1", hint="mend the route")}
+    with pytest.raises(HostError, match="a-1 could not be asked what its guard holds: a-1: no route") as caught:
+        recover(inventory, Guard(Holding("gateway")), monkeypatch, ON_A, errors)
+    assert (caught.value.exit_code, caught.value.hint) == (4, "mend the route")
+    assert "nothing was changed" in (caught.value.state or "")
 
 
 def test_an_order_of_no_known_zone_tells_of_none(inventory: Inventory) -> None:
