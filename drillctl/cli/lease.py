@@ -48,36 +48,21 @@ def break_lease(
         bool, typer.Option("--forget", help="Drop what is outstanding instead of undoing it; nothing is put back.")
     ] = False,
 ) -> None:
-    """End a run's lease on every host that it holds: the guards undo at once. Exit code 6 when something is left."""
-    from drillctl.cli.console import out
-    from drillctl.errors import UsageError
-    from drillctl.guard import recovery
-    from drillctl.guard.client import GuardClient
-    from drillctl.guard.lease import Holding
-    from drillctl.hosts import fleet as fleets
+    """End a run's lease on every host that it holds: the guards undo at once. Exit code 6 when something is left.
 
-    estate = load_estate(inventory, lab)
-    left = False
-    with fleets.connect(estate) as fleet:
-        clients = {name: GuardClient(transport) for name, transport in fleet.transports.items()}
-        holding = {name: client.show() for name, client in clients.items()}
-        holders = [name for name, held in holding.items() if isinstance(held, Holding) and held.run == run]
-        if not holders:
-            held = sorted({one.run for one in holding.values() if one.run})
-            raise UsageError(
-                f"no host's lease is held by {run}",
-                hint=f"held by: {', '.join(held) or 'nobody'}; the id must be exact",
-                state="nothing was changed",
-            )
-        # As `recover` does it: the gateway goes back only to a zone that answers.
-        gateways = {host.name for host in estate.gateway.hosts}
-        for name in sorted(holders, key=lambda host: (host in gateways, host)):
-            after = clients[name].break_lease(run, forget=forget)
-            left = left or after.state != "free"
-            for line in recovery.in_words(after):
-                out().print(line, soft_wrap=True, markup=False)
-    if left:
-        out().print("The guards go on trying; `drillctl lease show` tells, `drillctl recover` puts the rest back.")
+    Hosts that cannot be reached are named, and keep what they hold; on the others the lease is ended all the same.
+    """
+    from drillctl.cli.console import out
+
+    def say(line: str) -> None:
+        out().print(line, soft_wrap=True, markup=False)
+
+    from drillctl.guard import breaking
+
+    broken = breaking.carry_out(load_estate(inventory, lab), run, forget=forget, say=say)
+    if broken.left:
+        say("The guards go on trying; `drillctl lease show` tells, `drillctl recover` puts the rest back.")
+    if broken.left or broken.away:
         raise typer.Exit(6)
 
 
