@@ -87,6 +87,12 @@ def _began(journal: Path, inventory: str) -> datetime | None:
     """Return when a run on that estate began to change something; None when it is another estate's, or did not."""
     began: datetime | None = None
     for number, record in enumerate(journals.read(journal)):
+        if number == 0 and record.get("event") != "run":
+            raise NotStarted(
+                f"{journal} is damaged in its first line: whether it was a drill of {inventory} is not known",
+                state="nothing was changed",
+                hint="move that run's folder out of the folder of the runs; it is evidence of what was drilled",
+            )
         if number == 0 and record.get("inventory") != inventory:
             return None
         if record.get("event") == "steps":

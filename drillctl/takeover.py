@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from drillctl.errors import DrillctlError
+from drillctl import survey
+from drillctl.errors import DrillctlError, HostError
 from drillctl.gateway.gateway import GatewayConfig, Staged
 from drillctl.gateway.kinds import gateway_of
 from drillctl.guard import recovery
@@ -173,9 +174,11 @@ def _hosts(run: Run, undo: Undo) -> list[str]:
 
 
 def _let_go(run: Run, name: str, held: Holding) -> str:
-    """Say why nothing was touched on a host, and of a gateway whether its config is as it was."""
+    """Say why nothing was touched on a host, and how it is now."""
     who = f"{held.run}, by {held.owner}, holds it since {held.since}: " if held.state != "free" else ""
     words = f"{name}: {who}nothing was touched there; its guard had undone what this run did, or was told to forget it"
+    if run.inventory.zone_of(name) is not None:
+        return f"{words}. {_server(run, name)}"
     before = [config for config in run.original.hosts if config.host == name] if run.original else []
     if not before or run.fleet is None:
         return words
@@ -189,6 +192,18 @@ def _let_go(run: Run, name: str, held: Holding) -> str:
     if (now.content, now.choice) == (before[0].content, before[0].choice):
         return f"{words}. Its config is the one from before the run"
     return f"{words}. Its config is not the one from before the run: see whether that is as it is meant"
+
+
+def _server(run: Run, name: str) -> str:
+    """Say whether a host's server is ready: its guard does not wait for that."""
+    if run.fleet is None:
+        return "Its server was not asked"
+    try:
+        path = run.inventory.service.paths.health
+        health = survey.read_health(survey.ask(run.inventory, run.fleet, run.host(name), path, timeout=2.0))
+    except HostError as error:
+        return f"Its server does not answer ({error.message}): see whether that is as it is meant"
+    return "Its server is ready" if health.ready else f"Its server is not ready: {health}"
 
 
 def _narrow_gateway(run: Run, own: Collection[str]) -> None:

@@ -82,6 +82,20 @@ def test_folders_that_are_no_runs_are_passed_over(ran: Callable[..., Path]) -> N
     assert last_drill("shop") is not None
 
 
+def test_a_journal_that_does_not_say_whose_it_is_is_no_proof_that_there_was_no_drill(ran: Callable[..., Path]) -> None:
+    path = ran("20260101T000000Z-x-0000")
+    path.write_bytes(b'{"event": "ru\n' + path.read_bytes().split(b"\n", 1)[1])
+    with pytest.raises(NotStarted, match=r"is damaged in its first line: whether it was a drill of shop is not known"):
+        last_drill("shop")
+
+
+def test_a_runs_folder_that_cannot_be_read_is_no_proof_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRILLCTL_HOME", str(tmp_path))
+    (tmp_path / "runs").touch()
+    with pytest.raises(NotStarted, match="when the last drill of shop was is not known"):
+        last_drill("shop")
+
+
 def test_a_journal_that_cannot_be_read_is_no_proof_that_there_was_no_drill(ran: Callable[..., Path]) -> None:
     path = ran("20260101T000000Z-x-0000")
     path.unlink()

@@ -79,17 +79,21 @@ def killed(
     monkeypatch.setattr(takeover, "gateway_of", lambda *_: gateway)
     monkeypatch.setattr(takeover, "Guards", Leases)
     Leases.on.clear()
+    Leases.told.clear()
     return run_id
 
 
 class Leases:
-    """The guards of the hosts that are taken over; `on` are the hosts whose lease was taken, by attempt."""
+    """The guards of the hosts that are taken over.
+
+    `on` are the hosts whose lease was taken, by attempt; `told` are undos that guards were told anew, with their hosts.
+    """
 
     on: ClassVar[list[set[str]]] = []
+    told: ClassVar[set[tuple[str, str]]] = set()
 
     def __init__(self, _inventory: Inventory, fleet: Fleet, _run_id: str, _ttl: int) -> None:
         self.hosts = set(fleet.transports)
-        self.registered: list[str] = []
 
     def acquire(self, *, again: bool) -> None:
         assert again, "what the guards hold already must be known"
@@ -97,6 +101,7 @@ class Leases:
 
     def register(self, wanted: dict[str, Order]) -> None:
         assert self.hosts.issuperset(wanted)
+        self.told.update((host, order.id) for host, order in wanted.items())
 
     def strike(self, _order_id: str, hosts: tuple[str, ...]) -> None:
         assert self.hosts.issuperset(hosts), "it was never this run's"
@@ -201,22 +206,27 @@ def test_what_the_guards_have_undone_long_ago_is_not_undone_again(
     said = {what.partition(":")[0]: what for what in done.over}
     assert said.keys() == {"gateway", "a-1"}
     assert "nothing was touched there; its guard had undone what this run did" in said["a-1"]
+    assert "Its server does not answer" in said["a-1"]
     assert "Its config is not the one from before the run" in said["gateway"]
     assert recover.unfinished() == [], "the journal is closed"
 
 
-def test_a_gateway_that_its_guard_has_put_back_is_said_to_be_as_before(
-    killed: str, connected: Run, estate: Inventory, gateway: ScriptedGateway, holdings: dict[str, Holding]
+def test_what_its_guard_has_put_back_is_said_to_be_well(
+    killed: str,
+    connected: Run,
+    estate: Inventory,
+    machines: dict[str, Machine],
+    gateway: ScriptedGateway,
+    holdings: dict[str, Holding],
 ) -> None:
     assert connected.original is not None
     gateway.restore(connected.original, over=[host.sha256 for host in gateway.read().hosts])
     holdings |= free("gateway", "a-1", "b-1")
-    (said,) = [
-        what
-        for what in recover.carry_out(killed, estate, Interrupt(), connected.watcher).over
-        if what.startswith("gateway")
-    ]
-    assert said.endswith("Its config is the one from before the run")
+    machines["a-1"].running = machines["a-1"].serving = True
+    done = recover.carry_out(killed, estate, Interrupt(), connected.watcher)
+    said = {what.partition(":")[0]: what for what in done.over}
+    assert said["gateway"].endswith("Its config is the one from before the run")
+    assert said["a-1"].endswith("Its server is ready")
 
 
 def test_a_host_that_another_run_holds_by_now_is_left_to_it(
@@ -298,6 +308,8 @@ def test_where_a_guard_has_no_record_of_any_run_a_person_must_insist(
     assert "restore" not in gateway.calls
     assert recover.carry_out(killed, estate, Interrupt(), connected.watcher, insist=True).left == []
     assert gateway.read().configured_zone == "zone-a"
+    # Else a guard that got its first lease so, and let go of it, would look as if it had undone everything.
+    assert Leases.told == {("gateway", "gateway.restore"), ("a-1", "service.revive")}
 
 
 def test_a_host_that_is_lost_while_it_is_taken_over_leaves_a_list(

@@ -165,6 +165,15 @@ def test_leases_are_taken_on_every_host_and_given_back(hosts: Hosts) -> None:
     assert all(hosts.files(host) == {"epoch"} for host in hosts.transports)
 
 
+def test_leases_are_taken_on_the_hosts_that_are_there(hosts: Hosts) -> None:
+    there = {name: hosts.transports[name] for name in ("g-1", "a-1")}
+    guards = Guards(ESTATE, Fleet(ESTATE, there), "run-1", 30)
+    hosts.made.append(guards)
+    guards.acquire(again=True)
+    assert {name for name in hosts.transports if hosts.client(name).show().run} == set(there)
+    guards.release()
+
+
 def test_one_refusal_gives_back_what_was_taken(hosts: Hosts) -> None:
     other = hosts.client("g-2")
     other.acquire("theirs", "ann@desk pid 5", 30)
