@@ -146,8 +146,9 @@ def _put_back(run: Run, *, insist: bool) -> Recovered:
     try:
         taken = takeover.carry_out(run, insist=insist)
     except HostError as error:
-        # A host that was lost while the leases were taken: what its run left is all there still.
-        return Recovered([f"{undo.host or 'gateway'}: {undo.words}: {error}" for undo in run.outstanding], [], True)
+        # A host was lost while the leases were taken: all that the run left is there still, also on hosts out of reach.
+        outstanding = journals.outstanding(run.journal.path)
+        return Recovered([f"{undo.host or 'gateway'}: {undo.words}: {error}" for undo in outstanding], [], True)
     restore.carry_out(run, stop_started=False)
     return Recovered(run.findings.left + taken.left, taken.over, bool(taken.hosts))
 

@@ -313,8 +313,14 @@ def test_where_a_guard_has_no_record_of_any_run_a_person_must_insist(
 
 
 def test_a_host_that_is_lost_while_it_is_taken_over_leaves_a_list(
-    killed: str, connected: Run, estate: Inventory, monkeypatch: pytest.MonkeyPatch
+    killed: str,
+    connected: Run,
+    estate: Inventory,
+    holdings: dict[str, Holding | Unreachable],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    holdings["gateway"] = Unreachable("no route", host="gateway")
+
     def lost(_leases: Leases, **_: object) -> None:
         raise Unreachable("the connection was lost", host="a-1")
 
