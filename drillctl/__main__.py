@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from drillctl.errors import DrillctlError
+from drillctl.cli import streams
+from drillctl.errors import DrillctlError, OutputLost
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -17,22 +17,25 @@ if TYPE_CHECKING:
 def main() -> None:
     """Run `drillctl` with the arguments of this process; never returns."""
     signal.signal(signal.SIGINT, _interrupted)
+    streams.replace()
     from drillctl.cli.app import app
     from drillctl.cli.console import show_bug, show_error
 
     debug = "--debug" in sys.argv
     try:
-        app()
+        try:
+            app()
+        finally:
+            # What is still in the buffer has not been written yet.
+            sys.stdout.flush()
     except DrillctlError as error:
         if debug:
             traceback.print_exc()
-        show_error(error)
+        # Whoever ended a pipe, as `| head` does, is not to be told so.
+        if not (isinstance(error, OutputLost) and error.unread):
+            show_error(error)
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001 - the last resort of a program: say it, and exit by the right code
-        if isinstance(error, OSError) and error.errno in {errno.EPIPE, errno.EIO}:
-            # The reader of our output went away, as `| head` does, or the terminal was closed: nobody is to be told.
-            sys.stderr.close()
-            sys.exit(141)
         if debug:
             traceback.print_exc()
         show_bug(error)

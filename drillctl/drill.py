@@ -143,6 +143,10 @@ def _put_back(run: Run, *, came_to_its_end: bool) -> None:
             restore.keep(run)
         else:
             restore.carry_out(run, stop_started=not came_to_its_end or run.playbook.start.stop_after)
+    except BaseException as error:
+        # The journal must not say of a restore that broke off that nothing is left.
+        run.findings.left.append(f"the restore broke off: {restore.said(error)}")
+        raise
     finally:
         if run.traffic is not None:
             run.traffic.close()

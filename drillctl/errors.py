@@ -12,6 +12,7 @@
     │   └── CommandFailed                  a remote command did not do what it should
     ├── HistoryError              code 4   the database of runs and samples; never changes a drill's verdict
     ├── GatewayError              code 4   the gateway's config, test, reload or data path
+    ├── OutputLost                code 2   stdout took not all that was asked for; 141 when nobody reads it any more
     ├── Inconclusive              code 3   it could not be measured, or the fault could not be proven
     └── Aborted                   code 5   a person or a signal asked to stop
 
@@ -102,6 +103,22 @@ class HistoryError(DrillctlError):
     """The database of runs and samples cannot be used; the runs' reports are on disk nevertheless."""
 
     exit_code = 4
+
+
+class OutputLost(DrillctlError):
+    """Standard output could not be written; `unread`: because its reader went away, as `| head` does."""
+
+    exit_code = 2
+
+    def __init__(self, why: str, *, unread: bool = False) -> None:
+        super().__init__(
+            f"standard output cannot be written: {why}",
+            state="a part of what was asked for is missing there",
+            hint="make room where it leads, or send it elsewhere, and ask again",
+        )
+        self.unread = unread
+        if unread:
+            self.exit_code = 141
 
 
 class Inconclusive(DrillctlError):

@@ -19,7 +19,7 @@ from drillctl.steps.switch import wait_for_zone
 from drillctl.undo import ON_ZONES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from drillctl.inventory import Zone
     from drillctl.playbook import RestoreStep
@@ -51,19 +51,28 @@ def carry_out(run: Run, *, stop_started: bool) -> None:
     run.moments.restore_began = time.monotonic()
     if run.guards is not None:
         run.guards.quiet(False)
-    away = _reconnect(run)
-    _await_proofs(run)
-    others = _leave_to_others(run)
+    away: set[str] = set()
+    others: set[str] = set()
+    with _going_on(run, "logging in again"):
+        away = _reconnect(run)
+    with _going_on(run, "proofs under way"):
+        _await_proofs(run)
+    with _going_on(run, "asking who holds the hosts"):
+        others = _leave_to_others(run)
     disturbed = bool(run.outstanding.of(*ON_ZONES, "gateway.restore"))
     if disturbed:
         for step in run.playbook.restore:
             # What a user's own step touches is not known; it must not be in another drill's way.
             if not others or not isinstance(step, ProbeStep | ActionStep):
                 _attempt(run, step)
-    _finish_traffic(run)
-    _reconnect(run, but=away)
-    _disarm(run, stop_started=stop_started, gateway_is_ours=others.isdisjoint(_gateways(run)))
-    _release(run)
+    with _going_on(run, "traffic"):
+        _finish_traffic(run)
+    with _going_on(run, "logging in again"):
+        _reconnect(run, but=away)
+    with _going_on(run, "disarm"):
+        _disarm(run, stop_started=stop_started, gateway_is_ours=others.isdisjoint(_gateways(run)))
+    with _going_on(run, "leases"):
+        _release(run)
 
 
 def keep(run: Run) -> None:
@@ -101,8 +110,18 @@ def keep(run: Run) -> None:
             run.findings.left.append(f"the lease could not be given back: {error}")
 
 
-def _attempt(run: Run, step: RestoreStep) -> None:
+@contextlib.contextmanager
+def _going_on(run: Run, what: str) -> Iterator[None]:
+    """Note what a part of the restore raises, whatever it is: the other parts must still be put back."""
     try:
+        yield
+    except BaseException as error:  # noqa: BLE001 - a library may even ask to exit, as rich does without a reader
+        run.findings.left.append(f"{what}: {said(error)}")
+
+
+def _attempt(run: Run, step: RestoreStep) -> None:
+    before = len(run.findings.left)
+    with _going_on(run, step.step):
         if isinstance(step, HealStep):
             heal.carry_out(run, step)
         elif isinstance(step, VerifyStep):
@@ -116,12 +135,13 @@ def _attempt(run: Run, step: RestoreStep) -> None:
             custom.carry_out(run, step)
         else:
             _failback(run, step)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other parts must still be put back
-        run.findings.left.append(f"{step.step}: {_said(error)}")
-        run.watcher.note(f"{step.step} failed; what else can be put back is put back")
+    if len(run.findings.left) > before:
+        with _going_on(run, "saying so"):
+            run.watcher.note(f"{step.step} failed; what else can be put back is put back")
 
 
-def _said(error: Exception) -> str:
+def said(error: BaseException) -> str:
+    """Return what an error says; one that is none of ours is a bug."""
     return str(error) if isinstance(error, DrillctlError) else f"a bug in drillctl, {type(error).__name__}: {error}"
 
 
@@ -256,10 +276,8 @@ def _disarm(run: Run, *, stop_started: bool, gateway_is_ours: bool) -> None:
     if run.fleet is None:
         return
     for undo in run.outstanding:
-        try:
+        with _going_on(run, undo.words):
             _undo(run, undo, stop_started=stop_started)
-        except Exception as error:  # noqa: BLE001 - as above
-            run.findings.left.append(f"{undo.words}: {_said(error)}")
     if not run.findings.left:
         run.findings.left += [f"{undo.words} ({undo.host or 'gateway'})" for undo in run.outstanding]
     if run.gateway is None or run.original is None or not gateway_is_ours:

@@ -322,9 +322,10 @@ class Run:
 
     def stop(self, why: str) -> None:
         """Hear, from a thread that watches, why the drill must stop and restore; what is being restored goes on."""
-        self.watcher.note(why)
+        # It must not hang on whether it can be said.
         if self.section != "restore":
             self.interrupt.ask(why)
+        self.watcher.note(why)
 
     def lost(self, host: str, why: str, answers: bool) -> None:
         """Hear from a heartbeat that a guard is lost: the drill stops.

@@ -36,8 +36,10 @@ def recover(
     With an inventory named, only that estate is touched. A host whose guard has let go of the run is left alone.
     """
     from drillctl import recover as recovery
+    from drillctl.cli import streams
     from drillctl.cli.console import out
 
+    streams.carry_on()
     only_one(inventory, lab)
     named = load_estate(inventory, lab) if inventory is not None or lab else None
     damaged = recovery.damaged()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drillctl import drill
+from drillctl import journal as journals
 from drillctl.gates import Gate
 from drillctl.report.model import make_report
 
@@ -67,6 +68,23 @@ def test_a_bug_in_the_middle_of_a_switch_does_not_let_it_stay(
     with pytest.raises(ZeroDivisionError):
         drill.carry_out(run)
     assert called == ["put back"]
+
+
+def test_the_journal_does_not_call_a_restore_whole_that_broke_off(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+
+    def bug(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(drill, "_gates", lambda _: None)
+    monkeypatch.setattr(drill, "_step", lambda *_: None)
+    monkeypatch.setattr(drill.restore, "carry_out", bug)
+    with pytest.raises(ZeroDivisionError):
+        drill.carry_out(run)
+    (restored,) = [record for record in journals.read(run.journal.path) if record["event"] == "restored"]
+    assert restored["left"] == ["the restore broke off: a bug in drillctl, ZeroDivisionError: a bug"]
 
 
 class Gone:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import os
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from drilled import drilled
+from rich.console import Console
 
 from drillctl import journal as journals
 from drillctl import restore
+from drillctl.cli.progress import Progress
+from drillctl.cli.streams import Stream
 from drillctl.errors import Aborted, GatewayError, Unreachable
 from drillctl.gateway.scripted import ScriptedGateway
 from drillctl.guard.lease import Holding
@@ -253,6 +258,42 @@ def test_a_bug_in_one_part_does_not_keep_the_others_from_being_put_back(
     assert connected.findings.left[0] == "heal: a bug in drillctl, ZeroDivisionError: a bug"
     assert "discard" in gateway.calls
     assert connected.findings.config_identical is False
+
+
+def test_not_even_a_request_to_exit_keeps_the_rest_from_being_put_back(
+    connected: Run, machines: dict[str, Machine], gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a library raises it that cannot print."""
+    drilled(connected)
+
+    def leave(_: Run) -> None:
+        raise SystemExit(1)
+
+    for part in ("_await_proofs", "_finish_traffic", "_failback"):
+        monkeypatch.setattr(restore, part, lambda run, *_: leave(run))
+    restore.carry_out(connected, stop_started=False)
+    assert machines["a-1"].running
+    assert "discard" in gateway.calls
+    assert connected.findings.left[:3] == [
+        "proofs under way: a bug in drillctl, SystemExit: 1",
+        "failback: a bug in drillctl, SystemExit: 1",
+        "traffic: a bug in drillctl, SystemExit: 1",
+    ]
+
+
+def test_everything_is_put_back_although_nobody_reads_what_is_said(
+    connected: Run, machines: dict[str, Machine], gateway: ScriptedGateway
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    said = io.TextIOWrapper(io.BufferedWriter(Stream(writer, needed=False)))
+    connected.watcher = progress = Progress(Console(file=said))
+    restore.carry_out(drilled(connected), stop_started=False)
+    progress.close()
+    os.close(writer)
+    assert connected.findings.left == []
+    assert machines["a-1"].running
+    assert served_by(connected) == "10.0.1.1:8000"
 
 
 def test_a_full_disk_does_not_keep_things_from_being_put_back(

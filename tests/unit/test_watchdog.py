@@ -131,6 +131,20 @@ def test_a_bug_in_a_watch_stops_the_run_instead_of_the_watch(
         assert "a bug in drillctl while it watched: ZeroDivisionError: oops" in stopped(run)
 
 
+def test_what_cannot_be_said_stops_the_run_all_the_same(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+
+    def dead(_: str) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr(run.watcher, "note", dead)
+    with pytest.raises(SystemExit):
+        run.stop("a stop condition")
+    assert run.interrupt.asked
+
+
 def test_after_its_block_it_stops_nothing(make_run: Callable[..., Run]) -> None:
     run = planned(make_run(), time_box_seconds=0.2)
     with Watchdog(run):
