@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from drillctl.cli import streams
 from drillctl.cli.consent import Consent, not_asked
 from drillctl.cli.estate import InventoryOption, LabOption, inventory_path, only_one
 from drillctl.cli.variables import VariablesOption, given
@@ -71,6 +72,7 @@ def run(
         show_plan(estate, book, gates, result=plan_only)
         if plan_only:
             return
+        streams.carry_on()
         consent.check(estate)
         if all(gate.lets_through for gate in gates):
             agreed = consent.ask(estate)
@@ -81,21 +83,24 @@ def run(
         people = people_of(estate, approver, participant)
         sources = Sources(path.absolute(), file.absolute())
         report = drill(estate, book, sources, (*gates, agreed), cannot_prove, people)
-        show(report, as_json=as_json)
         tell(estate, report)
+        show(report, as_json=as_json)
     name_page(report, as_json=as_json)
     raise typer.Exit(report.exit_code)
 
 
 def show(report: Report, *, as_json: bool) -> None:
-    """Print the report: one JSON document, or for a person."""
-    if as_json:
-        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
-        return
-    from drillctl.cli.console import out
+    """Print the report: one JSON document, or for a person. Where stdout does not take it, say where it is."""
+    from drillctl.cli.console import err, out
     from drillctl.report.terminal import render
 
-    render(report, out())
+    if as_json:
+        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+        sys.stdout.flush()
+    else:
+        render(report, out())
+    if why := streams.lost():
+        err().print(f"the report could not be printed ({why}); it is in {report.folder}", soft_wrap=True, markup=False)
 
 
 def name_page(report: Report, *, as_json: bool) -> None:

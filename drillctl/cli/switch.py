@@ -33,8 +33,10 @@ def switch(
     from drillctl import playbook as books
     from drillctl import switchover
     from drillctl.cli import run as runs
+    from drillctl.cli import streams
     from drillctl.cli.estate import only_one
 
+    streams.carry_on()
     only_one(inventory, lab)
     folder = (images or books.find("planned-switchover").parent / "images").absolute()
     book = switchover.playbook_to(zone, folder, force=force, rate=rate)
@@ -53,7 +55,7 @@ def switch(
         sources = runs.Sources(path.absolute(), None)
         people = runs.people_of(turned)
         report = runs.drill(turned, book, sources, (agreed,), cannot_prove, people, keep=True, force=force)
-        runs.show(report, as_json=as_json)
         runs.tell(turned, report)
+        runs.show(report, as_json=as_json)
     runs.name_page(report, as_json=as_json)
     raise typer.Exit(report.exit_code)
