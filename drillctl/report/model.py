@@ -256,6 +256,7 @@ def _measure(run: Run, *, broke_off: bool) -> Outage | NoOutage | NotRecovered |
         run.inventory.zone(run.playbook.expects.serving).name,
         1 / plan.rate,
         min(1.0, plan.observation_seconds / 2),
+        until,
     )
     if broke_off and isinstance(measured, NotRecovered):
         rto = run.playbook.objectives.rto_seconds
@@ -281,7 +282,7 @@ def _recovery(run: Run, measured: Outage | NoOutage | NotRecovered | None) -> Re
             switch_seconds=_rounded(parts.switch),
             answer_seconds=_rounded(parts.answer),
             lost_requests=lost,
-            said=f"{measured.seconds:.2f} s ± {measured.uncertainty:.2f} s, {measured.lost} requests lost",
+            said=f"{measured.words}, {measured.losses}",
         )
     if isinstance(measured, NoOutage):
         return Recovery(

@@ -67,8 +67,7 @@ def _recovery(rto: float, measured: Outage | NoOutage | NotRecovered | None) -> 
     rule = f"≤ {rto:g} s"
     if isinstance(measured, Outage):
         worst = measured.seconds + measured.uncertainty
-        said = f"{measured.seconds:.2f} s ± {measured.uncertainty:.2f} s"
-        return Objective("recovery time", rule, said, met=worst <= rto)
+        return Objective("recovery time", rule, measured.words, met=worst <= rto)
     if isinstance(measured, NoOutage):
         if measured.uncertainty > rto:
             said = f"no request was lost, but an outage of up to {measured.uncertainty:.2f} s may have passed unseen"

@@ -1,8 +1,8 @@
 """The outage as clients saw it: when it began, when it ended, what was lost, and how sure that is (pure).
 
 The window runs from the *scheduled* time of the first failed request of the fault to the scheduled time of the first
-*sustained* good request from the standby. Requests are taken in the order in which they were due, whatever the order
-in which they ended.
+*sustained* good request from the standby. Where clients relapse after that, it runs to the end of the last relapse.
+Requests are taken in the order in which they were due, whatever the order in which they ended.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 UNNAMED = "unnamed"
 """What good answers that name no zone are counted under."""
 
+ROW = 3
+"""So many failed requests in a row, over all lanes or within one, are more than stray ones, as `detect` has it."""
+
 
 @dataclass(frozen=True)
 class Outage:
@@ -29,7 +32,8 @@ class Outage:
     `first_failed` and `first_good` are scheduled times; `seconds` is between them, and the truth is within
     `uncertainty` of it. `first_answer` is when the standby's first good answer arrived, sustained or not;
     `sustained_at` when the last answer that proves the recovery arrived. `lost` counts the failed requests in the
-    window, `failed_after` those after it: more than 0 means that the recovery did not last.
+    window, `failed_after` those after it. `relapsed_after`: seconds after which clients had recovered for the first
+    time, only to relapse; None: the first recovery is the one that counts.
     """
 
     first_failed: float
@@ -40,6 +44,19 @@ class Outage:
     uncertainty: float
     lost: int
     failed_after: int
+    relapsed_after: float | None = None
+
+    @property
+    def words(self) -> str:
+        """Return its length and error bar, and whether clients had recovered in between."""
+        relapse = "" if self.relapsed_after is None else f", recovered after {self.relapsed_after:.2f} s and relapsed"
+        return f"{self.seconds:.2f} s ± {self.uncertainty:.2f} s{relapse}"
+
+    @property
+    def losses(self) -> str:
+        """Return how many requests it cost, and how many failed later."""
+        later = f"; {self.failed_after} failed after the recovery" if self.failed_after else ""
+        return f"{self.lost} requests lost{later}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +83,12 @@ Result = Outage | NoOutage | NotRecovered
 
 
 def measure_outage(
-    probes: Iterable[Probe], fault_at: float, standby_zone: str, interval: float, sustain: float
+    probes: Iterable[Probe],
+    fault_at: float,
+    standby_zone: str,
+    interval: float,
+    sustain: float,
+    until: float = math.inf,
 ) -> Result:
     """Measure the outage that a fault at `fault_at` caused, from all probes recorded before and after it.
 
@@ -75,6 +97,8 @@ def measure_outage(
     already. Sustained means that this request and all that were due within `sustain` seconds after it were answered
     well by the standby, that every lane in use is among them, and that none of them is without a record. A good answer
     of the primary, by an old nginx worker for example, is neither a failure nor the recovery.
+
+    What fails after `until`, when something else was done to the service, is neither a relapse nor counted after it.
     """
     row = sorted((probe for probe in probes if not probe.unsent), key=lambda probe: (probe.scheduled, probe.seq))
     usual = latencies(probe for probe in row if probe.done < fault_at).p99 or 0.0
@@ -94,18 +118,69 @@ def measure_outage(
     found = _sustained(since, standby_zone, interval, sustain)
     if isinstance(found, str):
         return NotRecovered(failed[0].scheduled, len(failed), found)
-    good = found[0]
+    recovered = found[0]
+    relapses = _relapses(since[since.index(recovered) :], standby_zone, interval, sustain, until)
+    proof = relapses[-1].proof if relapses else found
+    if isinstance(proof, str):
+        first = recovered.scheduled - failed[0].scheduled
+        return NotRecovered(failed[0].scheduled, len(failed), f"recovered after {first:.2f} s, and relapsed: {proof}")
+    good = proof[0]
     lost = [probe for probe in failed if probe.scheduled < good.scheduled]
     return Outage(
         first_failed=failed[0].scheduled,
         first_good=good.scheduled,
         first_answer=min(probe.done for probe in since if probe.ok and probe.zone == standby_zone),
-        sustained_at=max(probe.done for probe in found),
+        sustained_at=max(probe.done for probe in proof),
         seconds=good.scheduled - failed[0].scheduled,
         uncertainty=_uncertainty(row, lost, good, max(fault_at, row[0].scheduled), usual, interval),
         lost=len(lost),
-        failed_after=len(failed) - len(lost),
+        failed_after=sum(probe.scheduled >= good.scheduled and probe.done < until for probe in failed),
+        relapsed_after=recovered.scheduled - failed[0].scheduled if relapses else None,
     )
+
+
+@dataclass(frozen=True)
+class _Relapse:
+    """A stretch without a sustained recovery; `proof` are the requests that prove the next one, or why none was."""
+
+    seconds: float
+    proof: list[Probe] | str
+
+
+def _relapses(
+    since: Sequence[Probe], standby_zone: str, interval: float, sustain: float, until: float
+) -> list[_Relapse]:
+    """Return the stretches after a recovery in which clients were out again; none if they are too short to count.
+
+    Each begins with failed requests in a row and lasts to the next sustained good one. Together they must last as
+    long as what counts as sustained: a busy server that refuses a few requests has not gone.
+    """
+    found: list[_Relapse] = []
+    while (begin := _row_of_failures(since, until)) is not None:
+        since = since[begin:]
+        proof = _sustained(since, standby_zone, interval, sustain)
+        end = since[-1].scheduled + interval if isinstance(proof, str) else proof[0].scheduled
+        found.append(_Relapse(end - since[0].scheduled, proof))
+        if isinstance(proof, str):
+            break
+        since = since[since.index(proof[0]) :]
+    # Half an interval of slack, as there is for what counts as sustained.
+    return found if sum(relapse.seconds for relapse in found) >= sustain - interval / 2 else []
+
+
+def _row_of_failures(since: Sequence[Probe], until: float) -> int | None:
+    """Return where the first `ROW` failed requests in a row begin, over all lanes or within one; None without them."""
+    rows: dict[str, list[int]] = {}
+    for number, probe in enumerate(since):
+        for lane in ("", probe.lane):
+            row = rows.setdefault(lane, [])
+            if not probe.failed or probe.done >= until:
+                row.clear()
+                continue
+            row.append(number)
+            if len(row) == ROW:
+                return row[0]
+    return None
 
 
 def _sustained(since: Sequence[Probe], standby_zone: str, interval: float, sustain: float) -> list[Probe] | str:

@@ -69,6 +69,13 @@ CASES = [
     ("too many lost", P + "|" + "x" * 25 + S + BACK, {"lost requests": False}, "failed"),
     ("never recovered", P + "|" + "x" * 30 + BACK, {"recovery time": False, "lost requests": False}, "failed"),
     ("flapping to the end", P + "|" + "xxSS" * 8 + BACK, {"recovery time": False}, "failed"),
+    (
+        "recovered and relapsed",
+        P + "|xxx" + "S" * 12 + "x" * 60 + S + BACK,
+        {"recovery time": False, "lost requests": False},
+        "failed",
+    ),
+    ("a stray failure of a busy standby", P + "|xxx" + S + "x" + S + BACK, {}, "passed"),
     ("other answers under load", P + "|xxx" + "W" + S + BACK, {"outputs under load": False}, "failed"),
     ("lost on the way back", P + "|xxx" + S + "/SSSxPPPPPPP", {"failed during restore": False}, "failed"),
     ("nobody noticed", P + "|" + S + BACK, {}, "passed"),
@@ -96,6 +103,14 @@ def test_it_is_said_in_which_steps_of_the_restore_requests_failed(tell: Callable
         told.step(name, "", "restore", began - told.run.began + after, "")
     (one,) = (one for one in told.report().objectives if one.name == "failed during restore")
     assert (one.measured, one.met) == ("3: 2 in heal, 1 in failback", False)
+
+
+def test_what_failed_after_the_recovery_is_said(tell: Callable[..., Told]) -> None:
+    stray = tell(P + "|xxx" + S + "x" + S + BACK).report()
+    assert stray.recovery.said.endswith(" s, 3 requests lost; 1 failed after the recovery")
+    relapsed = tell(P + "|xxx" + "S" * 12 + "x" * 60 + S + BACK).report()
+    (one,) = (one for one in relapsed.objectives if one.name == "recovery time")
+    assert one.measured == "7.50 s ± 0.10 s, recovered after 0.30 s and relapsed"
 
 
 def test_no_outage_is_said_as_such_and_has_an_error_bar(tell: Callable[..., Told]) -> None:

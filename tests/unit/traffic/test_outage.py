@@ -72,6 +72,60 @@ def test_failure_after_the_recovery_is_counted_and_does_not_move_it(series):
     assert (result.lost, result.failed_after) == (4, 2)
 
 
+GOOD = "S" * 6
+"""Just enough good answers to count as sustained."""
+
+
+@pytest.mark.parametrize(
+    ("later", "end", "lost", "after"),
+    [
+        ("x" + GOOD + "x" + GOOD, 8, 4, 2),
+        ("xx" + GOOD + "Sxx" + GOOD, 8, 4, 4),
+        ("xxxx" + GOOD, 8, 4, 4),
+        ("xxxxx" + GOOD, 19, 9, 0),
+        ("xSxSxSxS" + GOOD, 21, 8, 0),
+        ("xxx" + GOOD + "xxx" + GOOD, 26, 10, 0),
+        ("xxxxx" + GOOD + "x" + GOOD, 19, 9, 1),
+        ("xxx" + "SS" * 20, 8, 4, 3),
+    ],
+    ids=[
+        "stray failures",
+        "two at a time",
+        "a burst that is shorter than what counts as sustained",
+        "as long as that",
+        "one lane alone",
+        "two bursts, together as long as that",
+        "a stray one after the relapse",
+        "a burst, and good to the end",
+    ],
+)
+def test_what_counts_as_a_relapse(series, later, end, lost, after):
+    found = series("PPPP|xxxx" + GOOD + later)
+    result = measure(found)
+    assert (result.first_good, result.lost, result.failed_after) == (found.due(end), lost, after)
+    assert result.relapsed_after == (None if end == 8 else pytest.approx(4 * INTERVAL))
+
+
+def test_clients_that_relapse_for_good_have_not_recovered(series):
+    found = series("PPPP|xxxx" + GOOD + "x" * 10 + "SS")
+    result = measure(found)
+    assert isinstance(result, NotRecovered)
+    assert result.lost == 14
+    assert result.reason.startswith("recovered after 0.08 s, and relapsed: good answers from b for the last 0.02 s")
+
+
+def test_a_burst_just_before_the_end_is_no_relapse(series):
+    assert measure(series("PPPP|xxxx" + GOOD + "xxxx")).failed_after == 4
+
+
+def test_what_was_in_flight_when_something_else_was_done_is_no_relapse(series):
+    """Requests of the last second before the restore, or before the next fault, which fail by that."""
+    found = series("PPPP|xxxx" + GOOD + "t" * 10)
+    assert isinstance(measure(found), NotRecovered)
+    result = measure_outage(found.probes, found.fault_at, "b", INTERVAL, SUSTAIN, until=found.due(24))
+    assert (result.first_good, result.failed_after, result.relapsed_after) == (found.due(8), 0, None)
+
+
 def test_late_good_answers_of_the_primary_are_no_recovery(series):
     found = series("PPPP|xxxxPPPPPPPPPPSSSSSSSSSS")
     result = measure(found)
