@@ -11,10 +11,10 @@ import time
 from typing import TYPE_CHECKING
 
 from drillctl import snapshot
-from drillctl.errors import DrillctlError, GatewayError, HostError
+from drillctl.errors import DrillctlError, GatewayError, HostError, Inconclusive
 from drillctl.guard import orders
 from drillctl.language import ActionStep, FailbackStep, HealStep, ObserveStep, ProbeStep, VerifyStep
-from drillctl.steps import custom, heal, start, verify
+from drillctl.steps import custom, golden, heal, start, verify
 from drillctl.steps.switch import wait_for_zone
 from drillctl.undo import ON_ZONES
 
@@ -125,8 +125,7 @@ def _attempt(run: Run, step: RestoreStep) -> None:
         if isinstance(step, HealStep):
             heal.carry_out(run, step)
         elif isinstance(step, VerifyStep):
-            if run.traffic is not None:
-                verify.carry_out(run, step)
+            _verify(run, step)
         elif isinstance(step, ObserveStep):
             with run.step("observe") as done:
                 run.interrupt.sleep(step.seconds)
@@ -209,12 +208,40 @@ def _failback(run: Run, step: FailbackStep) -> None:
         ours = [host.sha256 for host in run.staged.hosts] if run.staged else []
         activation = gateway.restore(run.original, over=ours)
         gateway.prove_applied(activation, step.within_seconds)
-        if run.traffic is not None:
-            wait_for_zone(run, primary.name, step.within_seconds)
+        seen = _see_answer(run, primary.name, step.within_seconds)
         for undo in undos:
             run.undone(undo)
         run.serving = "primary"
-        done.detail = f"{primary.name} answers; the config has its original bytes"
+        done.detail = f"{primary.name} answers{seen}; the config has its original bytes"
+
+
+def _see_answer(run: Run, zone: str, within: float) -> str:
+    """See that clients are answered by a zone; return how, in words, if not by their own requests.
+
+    Clients whose process died do not keep the drill from ending: one question is asked in their place. Raises
+    GatewayError or Inconclusive when the zone does not answer.
+    """
+    if run.traffic is None:
+        return ""
+    try:
+        wait_for_zone(run, zone, within)
+    except Inconclusive:
+        if not run.traffic.dead:
+            raise
+        golden.through_gateway(run, zone, most=1)
+        return " a request of drillctl's own"
+    return ""
+
+
+def _verify(run: Run, step: VerifyStep) -> None:
+    """Verify, as far as there are clients to do it with: what is not proven for want of them is still put back."""
+    if run.traffic is None:
+        return
+    try:
+        verify.carry_out(run, step)
+    except Inconclusive:
+        if not run.traffic.dead:
+            raise
 
 
 def _await_calm(run: Run) -> None:
@@ -263,6 +290,8 @@ def _finish_traffic(run: Run) -> None:
             run.findings.not_proven.append(f"the record of the traffic is not complete: {run.traffic.record_fault}")
     except DrillctlError as error:
         run.findings.probes = run.traffic.probes()
+        run.findings.cut_short_at = max((probe.done for probe in run.findings.probes), default=0.0)
+        run.findings.not_proven.append(f"what clients saw to the end: {error}")
         run.watcher.note(str(error))
     finally:
         run.traffic.close()

@@ -147,6 +147,8 @@ class Findings:
     kept: bool = False
     """Whether a switch was left as it is, because that was the purpose."""
     probes: list[Probe] = field(default_factory=list)
+    cut_short_at: float | None = None
+    """When the last request on record ended, where the prober did not come to its end; None: the record is whole."""
     left: list[str] = field(default_factory=list)
     past: Past = field(default_factory=Past)
 

@@ -184,7 +184,7 @@ def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, sec
         restored=not run.findings.left,
         aborted=ending.aborted,
         refused=ending.refused,
-        broke=ending.error is not None,
+        broke=ending.error is not None or run.findings.cut_short_at is not None,
     )
     report = Report(
         run_id=run.run_id,
@@ -242,7 +242,7 @@ def _gate(gate: all_gates.Gate) -> GateResult:
 def _measure(run: Run, *, broke_off: bool) -> Outage | NoOutage | NotRecovered | None:
     """Measure the outage from all probes up to the next one or the restore; None without fault, switch or traffic.
 
-    None also where a drill broke off while there was still time to recover.
+    None also where a drill, or the record of its requests, broke off while there was still time to recover.
     """
     began = reference(run)
     if began is None or not run.findings.probes:
@@ -258,7 +258,7 @@ def _measure(run: Run, *, broke_off: bool) -> Outage | NoOutage | NotRecovered |
         min(1.0, plan.observation_seconds / 2),
         until,
     )
-    if broke_off and isinstance(measured, NotRecovered):
+    if (broke_off or run.findings.cut_short_at is not None) and isinstance(measured, NotRecovered):
         rto = run.playbook.objectives.rto_seconds
         if rto is None or max(probe.scheduled for probe in probes) < measured.first_failed + rto:
             return None
@@ -314,8 +314,11 @@ def _wrong_answers(run: Run) -> int | None:
 
 
 def _restore_failures(run: Run) -> int | None:
-    """Count the requests that failed while things were put back; None without traffic, or after an unproven fault."""
-    if run.moments.restore_began is None or not run.findings.probes or reference(run) is None:
+    """Count what failed while things were put back; None without a whole record, or after an unproven fault."""
+    found = run.findings
+    if run.moments.restore_began is None or not found.probes or found.cut_short_at is not None:
+        return None
+    if reference(run) is None:
         return None
     return count(run.findings.probes, run.moments.restore_began).failed
 

@@ -84,6 +84,10 @@ def lost_requests(run: Run) -> int | None:
     began, until = reference(run), run.moments.outage_until or run.moments.restore_began
     if began is None or until is None or not run.findings.probes:
         return None
+    # A request that was due then may have been on its way for as long as its timeout.
+    cut = run.findings.cut_short_at
+    if cut is not None and cut < until + run.playbook.traffic.timeout_seconds:
+        return None
     # What was in flight when the fault struck belongs to it, hence by the end and not by the beginning.
     return count([probe for probe in run.findings.probes if probe.done >= began], until=until).failed
 

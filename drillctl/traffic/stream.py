@@ -117,6 +117,12 @@ class Traffic:
         with self._changed:
             return dict(self._marks)
 
+    @property
+    def dead(self) -> bool:
+        """Tell whether the prober ended by itself: nothing is measured any more."""
+        with self._changed:
+            return self._ended and not self._stopping
+
     def wait_for(
         self, predicate: Callable[[list[Probe]], T | None], timeout: float, since: float = float("-inf")
     ) -> T | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,13 +19,10 @@ from drillctl.gateway.scripted import ScriptedGateway
 from drillctl.guard.lease import Holding
 from drillctl.hosts.scripted import ScriptedTransport
 from drillctl.journal import Journal
-from drillctl.language import FailbackStep, HealStep
-from drillctl.steps import heal
-from drillctl.traffic.probe import Probe
 from drillctl.undo import Undo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
     from pathlib import Path
 
     from conftest import Machine
@@ -352,71 +348,6 @@ def test_what_is_outstanding_is_never_passed_over_in_silence(connected: Run) -> 
     connected.original = None
     restore.carry_out(connected, stop_started=False)
     assert connected.findings.left == ["failback: the gateway's original config was not kept in the run's folder"]
-
-
-class Clients:
-    """Clients of a busy standby: for `failing` seconds from now requests fail, half of them if any is `served`."""
-
-    def __init__(self, failing: float, *, served: bool = True) -> None:
-        self.calm_at = time.monotonic() + failing
-        self.served = served
-        self.record_fault = None
-
-    def probes(self, since: float = float("-inf")) -> list[Probe]:
-        """One good and one bad request each 10 ms of the last second."""
-        now = time.monotonic()
-        moments = [now - number / 100 for number in range(100) if now - number / 100 >= since]
-        bad = [probe(at, 503) for at in moments if at < self.calm_at]
-        return bad + [probe(at, 200) for at in moments if self.served]
-
-    def wait_for(self, predicate: Callable[[list[Probe]], bool], timeout: float, since: float) -> bool:
-        return True
-
-    def stop(self) -> list[Probe]:
-        return []
-
-    def close(self) -> None:
-        pass
-
-
-def probe(at: float, status: int) -> Probe:
-    return Probe(1, "fresh", "a.jpg", at, at, at, status, None, "zone-b", "b-1", None, missed=False)
-
-
-@pytest.mark.parametrize(
-    ("clients", "stopped", "least", "most"),
-    [
-        ((0.0, True), False, 0.0, 0.3),
-        ((0.4, True), False, 1.3, 1.9),
-        ((60.0, True), False, 2.0, 2.5),
-        ((60.0, False), False, 0.0, 0.3),
-        ((60.0, True), True, 0.0, 0.3),
-    ],
-    ids=["calm", "calm soon", "never calm", "nobody served", "asked to stop"],
-)
-def test_clients_are_sent_back_when_their_requests_have_stopped_failing(
-    connected: Run,
-    gateway: ScriptedGateway,
-    monkeypatch: pytest.MonkeyPatch,
-    clients: tuple[float, bool],
-    stopped: bool,
-    least: float,
-    most: float,
-) -> None:
-    monkeypatch.setattr(restore, "PATIENCE", 2.0)
-    run = drilled(connected)
-    heal.carry_out(run, HealStep(step="heal"))
-    if stopped:
-        run.interrupt.restoring()
-        run.interrupt.ask("SIGINT")
-    failing, served = clients
-    run.traffic = Clients(failing, served=served)  # type: ignore[assignment]
-    if failing == 0:
-        run.traffic.calm_at -= restore.CALM  # type: ignore[union-attr]
-    begun = time.monotonic()
-    restore._failback(run, FailbackStep(step="failback", within_seconds=5))
-    assert least <= time.monotonic() - begun < most
-    assert gateway.read().configured_zone == "zone-a"
 
 
 def test_a_stop_while_restoring_does_not_stop_it(connected: Run, machines: dict[str, Machine]) -> None:

@@ -300,6 +300,25 @@ def test_a_drill_that_broke_off_before_the_time_was_over_has_not_seen_that_it_do
     assert (slow.verdict, met(slow)["recovery time"]) == ("failed", False)
 
 
+def test_what_a_record_that_was_cut_short_does_not_show_is_not_measured(tell: Callable[..., Told]) -> None:
+    """The prober dies while things are put back, or just before: nobody knows what clients saw from then on."""
+    told = tell()
+    told.run.findings.cut_short_at = told.run.findings.probes[-1].done + 60
+    report = told.report()
+    assert report.verdict == "inconclusive"
+    assert (report.restore.failed_requests, met(report)["failed during restore"]) == (None, None)
+    assert (met(report)["recovery time"], met(report)["lost requests"]) == (True, True)
+    told = tell(P + "|xxx" + "S" * 20 + "/")
+    told.run.findings.cut_short_at = told.run.findings.probes[-1].done
+    assert met(told.report())["lost requests"] is None
+    early = tell(P + "|xxx/")
+    early.run.findings.cut_short_at = early.run.findings.probes[-1].done
+    assert (early.report().verdict, met(early.report())["recovery time"]) == ("inconclusive", None)
+    slow = tell(P + "|" + "x" * 60 + "/")
+    slow.run.findings.cut_short_at = slow.run.findings.probes[-1].done
+    assert (slow.report().verdict, met(slow.report())["recovery time"]) == ("failed", False)
+
+
 def test_a_drill_that_broke_never_passes_however_good_its_figures_are(tell: Callable[..., Told]) -> None:
     for error in (HostError("lost"), Inconclusive("the prober died"), GatewayError("no log")):
         assert tell().report(Ending(error=error)).exit_code != 0
