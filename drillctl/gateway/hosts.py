@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from drillctl.errors import DrillctlError, GatewayError
+from drillctl.errors import ConnectionLost, DrillctlError, GatewayError
 from drillctl.hosts.fleet import each
 
 if TYPE_CHECKING:
@@ -49,4 +49,6 @@ def _joined(errors: Mapping[str, DrillctlError], done: Iterable[str]) -> Drillct
     states = [f"{name}: {error.state or 'see the error'}" for name, error in errors.items()]
     states.extend(f"{name}: done" for name in others)
     message = "; ".join(str(error) for error in errors.values())
-    return GatewayError(message, hint=first.hint, state="; ".join(states))
+    # A drill whose connection was lost says nothing of the service, on however many hosts.
+    lost = all(isinstance(error, ConnectionLost) for error in errors.values())
+    return (ConnectionLost if lost else GatewayError)(message, hint=first.hint, state="; ".join(states))

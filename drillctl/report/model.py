@@ -12,7 +12,7 @@ from drillctl.history.record import metrics_of
 from drillctl.report.context import Context, context_of
 from drillctl.report.document import Document
 from drillctl.report.follow_ups import follow_ups_of
-from drillctl.report.objectives import lost_requests, objectives_of, reference
+from drillctl.report.objectives import lost_requests, objectives_of, recovered, reference, restore_failures
 from drillctl.report.timeline import Timeline, timeline_of
 from drillctl.traffic.outage import Counts, NoOutage, NotRecovered, Outage, Parts, count, measure_outage, split
 from drillctl.verdict import EXIT_CODES, MEANING, Objective, Verdict, judge
@@ -167,15 +167,17 @@ def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, sec
     # A drill that was stopped was not given the time to recover: nothing of that is measured.
     # Nor was one that broke off for what says nothing of the service.
     broke_off = isinstance(ending.error, Inconclusive | ConnectionLost)
-    measured = None if ending.aborted else _measure(run, broke_off=broke_off)
+    seen = None if ending.aborted else _measure(run)
+    measured = None if _too_early(run, seen, broke_off=broke_off) else seen
     counts = count(run.findings.probes, slow=run.playbook.traffic.slow_seconds)
     wrong = _wrong_answers(run)
-    during_restore = _restore_failures(run)
+    during_restore = restore_failures(run)
+    still_out = broke_off and not recovered(seen)
     judged = not (ending.refused or ending.aborted)
     recovery, traffic, restore = _recovery(run, measured), _traffic(run, counts, wrong), _restore(run, during_restore)
     parts = {"recovery": recovery.model_dump(), "traffic": traffic.model_dump(), "restore": restore.model_dump()}
     metrics = metrics_of({**parts, "seconds": seconds})
-    objectives = objectives_of(run, measured, wrong, during_restore, metrics) if judged else ()
+    objectives = objectives_of(run, measured, wrong, during_restore, metrics, still_out=still_out) if judged else ()
     if judged and ending.error is not None and not broke_off:
         objectives = (Objective("steps", "every step succeeds", str(ending.error), met=False), *objectives)
     verdict = judge(
@@ -239,30 +241,30 @@ def _gate(gate: all_gates.Gate) -> GateResult:
     )
 
 
-def _measure(run: Run, *, broke_off: bool) -> Outage | NoOutage | NotRecovered | None:
-    """Measure the outage from all probes up to the next one or the restore; None without fault, switch or traffic.
-
-    None also where a drill, or the record of its requests, broke off while there was still time to recover.
-    """
+def _measure(run: Run) -> Outage | NoOutage | NotRecovered | None:
+    """Measure the outage from all probes up to the next one or the restore; None without fault, switch or traffic."""
     began = reference(run)
     if began is None or not run.findings.probes:
         return None
     until = run.moments.outage_until or run.moments.restore_began or float("inf")
     plan = run.playbook.traffic
-    probes = [probe for probe in run.findings.probes if probe.scheduled < until]
-    measured = measure_outage(
-        probes,
+    return measure_outage(
+        [probe for probe in run.findings.probes if probe.scheduled < until],
         began,
         run.inventory.zone(run.playbook.expects.serving).name,
         1 / plan.rate,
         min(1.0, plan.observation_seconds / 2),
         until,
     )
-    if (broke_off or run.findings.cut_short_at is not None) and isinstance(measured, NotRecovered):
-        rto = run.playbook.objectives.rto_seconds
-        if rto is None or max(probe.scheduled for probe in probes) < measured.first_failed + rto:
-            return None
-    return measured
+
+
+def _too_early(run: Run, seen: Outage | NoOutage | NotRecovered | None, *, broke_off: bool) -> bool:
+    """Tell whether a drill, or the record of its requests, broke off while there was still time to recover."""
+    if not isinstance(seen, NotRecovered) or not (broke_off or run.findings.cut_short_at is not None):
+        return False
+    rto, until = run.playbook.objectives.rto_seconds, run.moments.outage_until or run.moments.restore_began
+    last = max(p.scheduled for p in run.findings.probes if until is None or p.scheduled < until)
+    return rto is None or last < seen.first_failed + rto
 
 
 def _parts(run: Run, outage: Outage) -> Parts:
@@ -311,16 +313,6 @@ def _wrong_answers(run: Run) -> int | None:
     accepted = run.findings.accepted
     right = {image: {digest(body), *accepted.get(image, ())} for image, body in run.findings.baseline.items()}
     return sum(probe.ok and probe.digest not in right.get(probe.image, ()) for probe in run.findings.probes)
-
-
-def _restore_failures(run: Run) -> int | None:
-    """Count what failed while things were put back; None without a whole record, or after an unproven fault."""
-    found = run.findings
-    if run.moments.restore_began is None or not found.probes or found.cut_short_at is not None:
-        return None
-    if reference(run) is None:
-        return None
-    return count(run.findings.probes, run.moments.restore_began).failed
 
 
 def _traffic(run: Run, counts: Counts, wrong: int | None) -> TrafficCounts:

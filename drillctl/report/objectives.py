@@ -27,11 +27,13 @@ def objectives_of(
     wrong: int | None,
     during_restore: int | None,
     metrics: Mapping[str, float | None],
+    *,
+    still_out: bool = False,
 ) -> tuple[Objective, ...]:
     """Return every objective; `met` is None where it could not be measured.
 
     `wrong` counts good answers with other content than the baseline's, `during_restore` failed requests; `metrics` are
-    the run's figures by the names that regressions use.
+    the run's figures by the names that regressions use. `still_out`: the drill broke off before clients had recovered.
     """
     wanted = run.playbook.objectives
     found: list[Objective] = []
@@ -46,7 +48,7 @@ def objectives_of(
         found += _answers(run)
         found.append(_under_load(wrong))
     if wanted.restore_failed_requests is not None:
-        found.append(_restore(run, during_restore, wanted.restore_failed_requests))
+        found.append(_restore(run, during_restore, wanted.restore_failed_requests, still_out=still_out))
     found.append(_kept(run) if run.keep else _config(run.findings.config_identical))
     found += regression.objectives(wanted.regressions, metrics, run.findings.past)
     return tuple(found)
@@ -190,11 +192,26 @@ def _under_load(wrong: int | None) -> Objective:
     )
 
 
-def _restore(run: Run, failed: int | None, allowed: int) -> Objective:
+def restore_failures(run: Run) -> int | None:
+    """Count what failed while things were put back; None without a whole record, or after an unproven fault."""
+    found = run.findings
+    if run.moments.restore_began is None or not found.probes or found.cut_short_at is not None:
+        return None
+    return None if reference(run) is None else count(found.probes, run.moments.restore_began).failed
+
+
+def recovered(measured: Outage | NoOutage | NotRecovered | None) -> bool:
+    """Tell whether clients were served as they should be when the measurement ended."""
+    return isinstance(measured, Outage) or (isinstance(measured, NoOutage) and measured.standby_since is not None)
+
+
+def _restore(run: Run, failed: int | None, allowed: int, *, still_out: bool) -> Objective:
+    name, rule = "failed during restore", f"≤ {allowed}"
+    if failed is not None and failed > allowed and still_out:
+        # What breaks a zone, and breaks off then, leaves it to the restore to end the outage.
+        return Objective(name, rule, f"{failed}, but clients were still out when it began", met=None)
     measured = _or_not(failed) + (_in_steps(run) if failed else "")
-    return Objective(
-        "failed during restore", f"≤ {allowed}", measured, met=None if failed is None else failed <= allowed
-    )
+    return Objective(name, rule, measured, met=None if failed is None else failed <= allowed)
 
 
 def _in_steps(run: Run) -> str:

@@ -284,6 +284,24 @@ def test_a_connection_that_was_lost_says_nothing_of_the_service(tell: Callable[.
     assert met(lost)["recovery time"] is False
 
 
+@pytest.mark.parametrize(
+    "letters", [P + "|xxx/xxxx" + "P" * 9, P + "|/xxxx" + "P" * 9], ids=["clients were out", "they had not noticed yet"]
+)
+def test_a_connection_that_is_lost_between_fault_and_switch_leaves_the_outage_to_the_restore(
+    tell: Callable[..., Told], letters: str
+) -> None:
+    for broke in (ConnectionLost("the connection is closed"), Inconclusive("the prober died")):
+        report = tell(letters).report(Ending(error=broke))
+        assert (report.verdict, met(report)["failed during restore"]) == ("inconclusive", None)
+        assert report.restore.failed_requests == 4
+        (one,) = (one for one in report.objectives if one.name == "failed during restore")
+        assert one.measured == "4, but clients were still out when it began"
+    # A step that failed is a matter of the service, and so is a restore that loses requests after a recovery.
+    assert tell(letters).report(Ending(error=GatewayError("no reload"))).verdict == "failed"
+    switched = tell(P + "|xxx" + S + "/SSxSPPPP").report(Ending(error=ConnectionLost("the connection is closed")))
+    assert (switched.verdict, met(switched)["failed during restore"]) == ("failed", False)
+
+
 @pytest.mark.parametrize("letters", [P + "|xxx" + "SS", P + "|" + "x" * 5], ids=["it had just begun to", "not yet"])
 def test_a_drill_that_broke_off_before_the_time_was_over_has_not_seen_that_it_does_not_recover(
     tell: Callable[..., Told], letters: str
