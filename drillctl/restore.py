@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from drillctl.undo import Undo
 
 
-PROOF = 60.0
-"""Seconds for which a proof that is under way is awaited before things are put back."""
+PROOF = 5.0
+"""Seconds at most for which the look of a proof that is under way is awaited before things are put back."""
 
 CALM = 1.0
 """Seconds without a failed request that are awaited before clients are sent back."""
@@ -46,6 +46,7 @@ def carry_out(run: Run, *, stop_started: bool) -> None:
     `stop_started`: also stop the servers that the drill started.
     """
     run.section = "restore"
+    run.given_up.set()
     run.interrupt.restoring()
     run.journal.needed = False
     run.moments.restore_began = time.monotonic()
@@ -183,10 +184,14 @@ def _leave_to_others(run: Run) -> set[str]:
 
 
 def _await_proofs(run: Run) -> None:
-    """Let proofs that are under way come to their end, so that nothing looks at hosts while they are put back."""
+    """Give up proofs that are under way, and wait for the look that each is at: clients may be out meanwhile.
+
+    A host that does not answer a look is not waited for: no look changes anything.
+    """
+    deadline = time.monotonic() + PROOF
     for proof in run.proofs:
         with contextlib.suppress(TimeoutError):
-            proof.exception(timeout=PROOF)
+            proof.exception(timeout=max(0.0, deadline - time.monotonic()))
     run.proofs.clear()
 
 

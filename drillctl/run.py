@@ -226,6 +226,8 @@ class Run:
         self.away: set[str] = set()
         """Hosts that a fault has taken away, and that have to be connected again."""
         self.proofs: list[Future[None]] = []
+        self.given_up = threading.Event()
+        """Set when things are put back: proofs that are under way are not awaited any more."""
         self._lock = threading.Lock()
 
     @contextmanager
@@ -306,7 +308,7 @@ class Run:
     def place(self, host: Host) -> Place:
         """Return a host as faults see it."""
         fleet, _ = self.live()
-        return Place(self.run_id, self.inventory, host, fleet, self.services.get(host.name))
+        return Place(self.run_id, self.inventory, host, fleet, self.services.get(host.name), self.given_up)
 
     def host(self, name: str) -> Host:
         """Return a host of the inventory by name."""

@@ -8,10 +8,11 @@ by `recover`, or by itself when drillctl vanishes. So a fault says how it is und
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from drillctl.errors import NotStarted
+from drillctl.errors import Inconclusive, NotStarted
 from drillctl.inventory import SystemdStart
 from drillctl.language import StepModel, Target
 from drillctl.undo import Undo
@@ -33,6 +34,13 @@ class Place:
     fleet: Fleet
     service: ServiceManager | None
     """The inference service of a zone host; None for a gateway host."""
+    given_up: Event = field(default_factory=Event, compare=False, repr=False)
+    """Set when things are put back: nobody waits for a proof any more."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait between two looks of a proof. Raises Inconclusive at once when the proof is given up."""
+        if self.given_up.wait(seconds):
+            raise Inconclusive("the proof was given up: everything is put back", host=self.host.name)
 
     @property
     def transport(self) -> Transport:
@@ -103,7 +111,10 @@ class Fault(StepModel):
 
     @abstractmethod
     def prove(self, place: Place, said: str) -> str:
-        """Return the evidence that it took effect, in words. Raises Inconclusive without any."""
+        """Return the evidence that it took effect, in words. Raises Inconclusive without any.
+
+        One that is slow looks for at most a few seconds at a time, and pauses by `place.pause`.
+        """
 
     def check(self, place: Place) -> None:
         """See, before anything is changed, whether it can be injected here. Raises NotStarted."""

@@ -45,5 +45,5 @@ class Reboot(Fault):
         while time.monotonic() < deadline:
             if not place.transport.alive(timeout=1.0):
                 return f"the host is gone (boot {said[:8]}…)"
-            time.sleep(0.2)
+            place.pause(0.2)
         raise Inconclusive("the fault is not proven: the host still answers after 30 s", host=place.host.name)
