@@ -113,7 +113,7 @@ def test_a_reader_that_goes_away_is_no_error(run: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout.startswith("seq,lane,image")
-    assert (done.returncode, done.stderr) in {(0, ""), (1, "")}  # click ends with 1
+    assert (done.returncode, done.stderr) in {(0, ""), (141, "")}  # the pipe may have taken all of it before
 
 
 def test_without_a_run_that_is_told(drillctl: Callable[..., Ended]) -> None:
