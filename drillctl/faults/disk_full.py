@@ -9,6 +9,7 @@ from pydantic import Field
 
 from drillctl.errors import CommandFailed, Inconclusive, NotStarted
 from drillctl.faults.fault import Fault, Place
+from drillctl.hosts.folder import ENTER
 from drillctl.language import AbsolutePath
 from drillctl.undo import Undo
 
@@ -16,28 +17,37 @@ if TYPE_CHECKING:
     from drillctl.inventory import Host, Inventory
 
 # $1 folder: prints the free bytes, and whether it is the file system of `/`.
-FREE = """
+FREE = (
+    ENTER
+    + r"""
 set -eu
-cd -- "$1"
+enter "$1/."
 set -- $(stat -f -c '%a %S' .)
 same=no
 [ "$(stat -c %d .)" != "$(stat -c %d /)" ] || same=yes
 echo "$(($1 * $2)) $same"
 """
+)
 
 # $1 the file that fills.
-FILL = """
+FILL = (
+    ENTER
+    + r"""
 set -u
-free=$(df -Pk "${1%/*}" | awk 'NR == 2 { print $4 }')
-fallocate -l "${free}K" -- "$1" 2>/dev/null
-cat /dev/zero >> "$1" 2>/dev/null
-sync -- "$1" 2>/dev/null
-probe=${1%/*}/.drillctl-probe
-full=yes
-head -c 65536 /dev/zero > "$probe" 2>/dev/null && [ "$(stat -c %s "$probe")" = 65536 ] && full=no
-rm -f -- "$probe"
-echo "full=$full bytes=$(stat -c %s -- "$1")"
+enter "$1"
+exec $as sh -c '
+    free=$(df -Pk . | awk "NR == 2 { print \$4 }")
+    fallocate -l "${free}K" -- "$1" 2>/dev/null
+    cat /dev/zero >> "$1" 2>/dev/null
+    sync -- "$1" 2>/dev/null
+    probe=./.drillctl-probe
+    full=yes
+    head -c 65536 /dev/zero > "$probe" 2>/dev/null && [ "$(stat -c %s "$probe")" = 65536 ] && full=no
+    rm -f -- "$probe"
+    echo "full=$full bytes=$(stat -c %s -- "$1")"
+' drillctl "./${1##*/}"
 """
+)
 
 
 class DiskFull(Fault):

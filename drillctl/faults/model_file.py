@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from drillctl.errors import Inconclusive
 from drillctl.faults.fault import Fault, Place, revive_undo
 from drillctl.faults.restart import prove_unfit
+from drillctl.hosts.folder import ENTER
 from drillctl.hosts.systemd import hold_of
 from drillctl.undo import Undo
 
@@ -17,31 +18,43 @@ if TYPE_CHECKING:
 # $1 live file, $2 where it is kept meanwhile, $3 deleted or altered, $4 unit, $5 the drop-in that marks the fault.
 # A large model's copy may outlast the lease, or drillctl's patience: whoever undoes the fault meanwhile removes the
 # copy (`file.put-back`) and the drop-in (`service.revive`), and then nothing may be moved any more.
-SPOIL = """
+SPOIL = (
+    ENTER
+    + r"""
 set -eu
-live=$1 kept=$2 how=$3 unit=$4 drop_in=$5
-[ -f "$live" ] && [ ! -e "$kept" ] || { echo "$live is not there, or $kept is" >&2; exit 1; }
-trap 'rm -f -- "$kept.copy"' EXIT
+how=$3 unit=$4 drop_in=$5
+enter "$1"
+live=./${1##*/} kept=./${2##*/} copy=./${2##*/}.copy
+[ -f "$live" ] && [ ! -e "$kept" ] || { echo "$1 is not there, or $2 is" >&2; exit 1; }
+trap '$as rm -f -- "$copy"' EXIT
 trap 'exit 1' HUP INT TERM
 mkdir -p "${drop_in%/*}"
 : > "$drop_in"
-marked() { [ -e "$drop_in" ] || { echo "the fault was undone meanwhile; $live was left as it is" >&2; exit 1; }; }
+marked() { [ -e "$drop_in" ] || { echo "the fault was undone meanwhile; ${live#./} was left as it is" >&2; exit 1; }; }
 if [ "$how" = altered ]; then
-    size=$(stat -c %s -- "$live")
-    cp -p -- "$live" "$kept.copy"
-    # One byte in the middle becomes another, whatever it was.
-    byte=$(od -An -tu1 -j $((size / 2)) -N 1 -- "$live" | tr -d ' ')
-    printf "\\\\$(printf %o $((255 - byte)))" | dd of="$kept.copy" bs=1 seek=$((size / 2)) conv=notrunc status=none
+    $as sh -c '
+        set -eu
+        live=$1 copy=$2
+        rm -f -- "$copy"
+        size=$(stat -L -c %s -- "$live")
+        cp -p -- "$live" "$copy"
+        # One byte in the middle becomes another, whatever it was.
+        byte=$(od -An -tu1 -j $((size / 2)) -N 1 -- "$live" | tr -d " ")
+        printf "\\$(printf %o $((255 - byte)))" | dd of="$copy" bs=1 seek=$((size / 2)) conv=notrunc status=none
+    ' drillctl "$live" "$copy"
     marked
-    mv -- "$live" "$kept"
-    mv -- "$kept.copy" "$live" || { [ ! -e "$kept" ] || mv -- "$kept" "$live"; exit 1; }
+    $as sh -c '
+        mv -- "$1" "$2" || exit
+        mv -- "$3" "$1" || { [ ! -e "$2" ] || mv -- "$2" "$1"; exit 1; }
+    ' drillctl "$live" "$kept" "$copy"
 else
     marked
-    mv -- "$live" "$kept"
+    $as mv -- "$live" "$kept"
 fi
 systemctl daemon-reload
 systemctl restart --no-block -- "$unit"
 """
+)
 
 
 class ModelFile(Fault):

@@ -243,9 +243,15 @@ remove_filter() { # nftables table
 
 put_back() { # live file, where it was kept meanwhile
     case $2 in */.drillctl-*) ;; *) oops "$2 is no file of a drill" || return ;; esac
-    # An altered copy that is still in the making must not be put in place after this.
-    rm -f -- "$2.copy"
-    [ ! -e "$2" ] || { mv -f -- "$2" "$1" && harden "${1%/*}"; } || oops "$1 could not be put back"
+    (
+        # From within, and never into a folder: whose model it is could put another folder, or a link, in the place.
+        cd -P -- "${2%/*}/" || exit
+        # An altered copy that is still in the making must not be put in place after this.
+        rm -f -- "./${2##*/}.copy"
+        [ -e "./${2##*/}" ] || exit 0
+        [ ! -L "./${1##*/}" ] || rm -f -- "./${1##*/}"
+        mv -fT -- "./${2##*/}" "./${1##*/}" && harden .
+    ) || oops "$1 could not be put back"
 }
 
 # From memory: pidfile, folder, log, how many words, the words of the command; then its environment; a line each.

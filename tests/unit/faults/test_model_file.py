@@ -88,3 +88,56 @@ def test_a_copy_that_fails_leaves_nothing(scene: Scene) -> None:
     assert done.returncode == 1
     assert "no space left" in done.stderr
     assert scene.files() == ["model.bin"]
+
+
+NOBODY = 65534
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="another user's folder can only be made by root")
+
+
+@AS_ROOT
+@pytest.mark.parametrize("how", ["altered", "deleted"])
+@pytest.mark.parametrize("planted", [".drillctl-kept-model.bin.copy", "model.bin"])
+def test_root_follows_no_link_in_the_folder_of_somebody_else(
+    scene: Scene, tmp_path: Path, how: str, planted: str
+) -> None:
+    """As a compromised service can put there that owns its model: it must not have root's files read or written."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"for root alone")
+    secret.chmod(0o600)
+    folder = scene.live.parent
+    os.chown(folder, NOBODY, NOBODY)
+    os.chown(scene.live, NOBODY, NOBODY)
+    (folder / planted).unlink(missing_ok=True)
+    (folder / planted).symlink_to(secret)
+    done = scene.spoil(how)
+    assert (secret.read_bytes(), secret.stat().st_uid, secret.stat().st_mode & 0o777) == (b"for root alone", 0, 0o600)
+    own = [file for file in folder.iterdir() if file.is_file() and not file.is_symlink()]
+    assert all(file.stat().st_uid == NOBODY and file.read_bytes() != b"for root alone" for file in own)
+    if planted != "model.bin":
+        assert done.returncode == 0, done.stderr
+        assert scene.live.exists() == (how == "altered")
+
+
+@AS_ROOT
+def test_a_model_of_the_services_own_is_spoilt_as_its_owner(scene: Scene) -> None:
+    os.chown(scene.live.parent, NOBODY, NOBODY)
+    assert scene.spoil("altered").returncode == 0
+    assert scene.files() == [".drillctl-kept-model.bin", "model.bin"]
+    # The original is only renamed: it comes back with the owner and the rights that it had.
+    assert (scene.live.stat().st_uid, scene.live.with_name(".drillctl-kept-model.bin").stat().st_uid) == (NOBODY, 0)
+
+
+@AS_ROOT
+@pytest.mark.parametrize(("place", "mode", "owner"), [
+    ("model", 0o775, 0), ("model", 0o1777, 0), (".", 0o755, NOBODY), (".", 0o775, 0),
+])  # fmt: skip
+def test_root_does_not_work_where_others_may_put_another_folder_in_place(
+    scene: Scene, tmp_path: Path, place: str, mode: int, owner: int
+) -> None:
+    os.chown(tmp_path / place, owner, 0)
+    (tmp_path / place).chmod(mode)
+    done = scene.spoil("altered")
+    assert done.returncode == 1
+    assert f"root does not work in {scene.live.parent}: others may write {tmp_path / place} " in done.stderr
+    assert scene.files() == ["model.bin"]
+    assert not scene.drop_in.exists()

@@ -107,6 +107,18 @@ def test_a_copy_that_is_still_in_the_making_is_removed_when_a_file_is_put_back(g
     assert not copy.exists()
 
 
+def test_a_file_comes_back_in_the_place_of_a_link_that_somebody_put_there(guard: Guard) -> None:
+    """As a service can do that owns its model's folder: nothing must be moved to where the link leads."""
+    live, kept, elsewhere = guard.top / "model.bin", guard.top / ".drillctl-kept-model.bin", guard.top / "elsewhere"
+    elsewhere.mkdir()
+    kept.write_bytes(b"the model")
+    live.symlink_to(elsewhere)
+    guard.acquire()
+    guard.say("register", "1", "file.put-back", "file.put-back", str(live), str(kept))
+    guard.say("undo", "1")
+    assert (list(elsewhere.iterdir()), live.is_symlink(), live.read_bytes()) == ([], False, b"the model")
+
+
 def test_only_a_file_of_a_drill_is_put_back_or_discarded(guard: Guard) -> None:
     mine, theirs = guard.top / ".drillctl-filler", guard.top / "theirs"
     mine.touch()
