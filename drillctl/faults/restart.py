@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RESTART = """
 set -eu
 unit=$1 drop_in=$2
-systemctl show --property=NRestarts --value -- "$unit"
+systemctl --no-pager show --property=NRestarts --value -- "$unit"
 mkdir -p "${drop_in%/*}"
 printf '%s' "$3" > "$drop_in"
 systemctl daemon-reload

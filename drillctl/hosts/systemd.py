@@ -16,7 +16,7 @@ HOLD = "90-drillctl-hold.conf"
 
 STATE = """
 unit=$1
-systemctl show --property=LoadState,ActiveState,SubState,MainPID,ControlGroup -- "$unit"
+systemctl --no-pager show --property=LoadState,ActiveState,SubState,MainPID,ControlGroup -- "$unit"
 group=$(systemctl show --property=ControlGroup --value -- "$unit")
 echo "Pids=$( [ -n "$group" ] && cat "/sys/fs/cgroup$group/cgroup.procs" "/sys/fs/cgroup/systemd$group/cgroup.procs" \
     2>/dev/null | sort -nu | tr '\\n' ' ')"

@@ -25,6 +25,8 @@ Variant = tuple["Argument | tuple[Argument, ...]", ...]
 _HEAD = """\
 set -u
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
+# At a terminal systemctl would show what is long in a pager, and from that anybody gets a shell.
+export PAGER=cat SYSTEMD_PAGER=cat SYSTEMD_PAGERSECURE=1 SYSTEMD_LESS='' LESSSECURE=1
 umask 022
 cd / || exit 126
 deny() { printf 'refused, nothing was done: %s\\n' "$*" >&2; exit 126; }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import http.server
 import socket
+import subprocess
 import threading
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,9 @@ import pytest
 from drillctl.hosts.forward import Forward
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from conftest import Sshd
 
     from drillctl.hosts.ssh import SshTransport
 
@@ -43,6 +46,26 @@ def server() -> Iterator[http.server.ThreadingHTTPServer]:
         threading.Thread(target=made.serve_forever).start()
         yield made
         made.shutdown()
+
+
+def test_a_key_that_may_do_no_more_than_docs_say_is_enough(
+    make_sshd: Callable[..., Sshd], server: http.server.ThreadingHTTPServer
+) -> None:
+    """docs/privileges.md: no terminal, so that nothing that root runs is at one."""
+    sshd = make_sshd()
+    keys = sshd.folder / "authorized_keys"
+    keys.write_text("restrict,port-forwarding " + keys.read_text())
+    transport = sshd.connect()
+    assert transport.run(["echo", "it runs"]).text == "it runs"
+    with Forward(transport, "127.0.0.1", server.server_address[1]) as forward:
+        connection = http.client.HTTPConnection("127.0.0.1", forward.port, timeout=20)
+        connection.request("POST", "/", body=b"it is forwarded")
+        assert connection.getresponse().read() == b"it is forwarded"
+        connection.close()
+    transport.close()
+    words = ["ssh", "-tt", "-p", str(sshd.port), "-i", str(sshd.key), "-o", f"UserKnownHostsFile={sshd.known_hosts}"]
+    done = subprocess.run([*words, "-o", "BatchMode=yes", "127.0.0.1", "tty"], capture_output=True, check=False)
+    assert b"PTY allocation request failed" in done.stderr
 
 
 def test_many_requests_over_kept_connections_come_back_whole(

@@ -119,3 +119,18 @@ def test_neither_the_environment_nor_the_folder_of_the_caller_matters(tmp_path: 
         umask=0,
     )
     assert done.stdout == "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin C 0022 /\n"
+
+
+def test_no_pager_is_started_as_root(tmp_path: Path, shell: list[str]) -> None:
+    """From `less` anybody gets a shell (`!sh`), and sudo may be told to keep what names the pager."""
+    (tmp_path / "p").write_text(Program("p", "try", "env\n").text)
+    pagers = {"PAGER": "less", "SYSTEMD_PAGER": "less", "SYSTEMD_LESS": "-X", "SYSTEMD_PAGERSECURE": "0"}
+    done = subprocess.run(
+        [*shell, str(tmp_path / "p")],
+        env={"PATH": "/usr/bin:/bin", **pagers},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = {"PAGER=cat", "SYSTEMD_PAGER=cat", "SYSTEMD_PAGERSECURE=1", "SYSTEMD_LESS=", "LESSSECURE=1"}
+    assert told <= set(done.stdout.splitlines())

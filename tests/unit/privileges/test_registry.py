@@ -104,6 +104,15 @@ def test_every_fault_can_be_allowed_but_those_that_need_nothing_or_anything() ->
     assert {*get_args(InstalledFault), "kill", "stop", "command"} == set(KINDS)
 
 
+def test_no_systemctl_shows_its_answer_in_a_pager(kinds: dict[str, Inventory]) -> None:
+    """What is within `$(…)` or before a `|` is not at a terminal."""
+    lines = [line.strip() for source in known(kinds) for line in source.splitlines()]
+    shown = [line for line in lines if line.startswith(("systemctl show", "systemctl status", "journalctl"))]
+    assert shown == []
+    assert any(line.startswith("systemctl --no-pager show") for line in lines)
+    assert all("--no-pager" in source for source in known(kinds) if "journalctl" in source)
+
+
 def test_a_fault_that_is_not_allowed_has_no_program(example: Inventory) -> None:
     names = {program.name for host in example.hosts for program in registry.programs(example, host)}
     assert not any(name.startswith("fault-") for name in names)
