@@ -4,6 +4,8 @@ Exit code 3 means refused, with nothing changed, and the reason on stderr. HAPro
 socket; `ask` takes the first program that can: socat, perl, python3, or an nc that knows -U (for address:port any nc).
 """
 
+from drillctl.hosts import folder
+
 ASK = r"""
 refuse() { printf '%s\n' "$*" >&2; exit 3; }
 # socket (a path, or address:port), command line → what HAProxy says.
@@ -47,6 +49,7 @@ set -u
 export LC_ALL=C
 """
     + ASK
+    + folder.OPEN_ABOVE
     + r"""
 sum() { [ -e "$1" ] || return 0; s=$(sha256sum < "$1") && printf '%s' "${s%% *}"; }
 harden() { sync -- "$1" 2>/dev/null || sync; }
@@ -64,13 +67,35 @@ states_of() {
         done
     }
 }
-# socket, state file: write the states of all servers down, as HAProxy takes them over at its next reload.
-keep_states() {
-    new=${2%/*}/.drillctl-states.new
-    if ! { ask "$1" 'show servers state' > "$new" && [ -s "$new" ]; }; then rm -f -- "$new" && return 1; fi
-    harden "$new"
-    mv -f -- "$new" "$2"
+# Where somebody could put another folder in the place of the state file's, root would make the file anywhere.
+closed() { # folder
+    open=$(open_above "$1")
+    [ -z "$open" ] || refuse "others than root may write $open, and so put another folder in the place of $1"
 }
+# Go to the state file's folder. It may be HAProxy's own, and its worker could put links there for root to follow.
+enter() { # state file
+    closed "${1%/*}"
+    cd -P -- "${1%/*}/" || refuse "${1%/*} cannot be entered by $(id -un)"
+    closed "$(pwd -P)"
+}
+# Open the file that is to take its place as fd 3. One that is there already, or a link, is not written into; and rights
+# are given to what was opened, whatever has that name by then.
+begin() { rm -f -- ./.drillctl-states.new && set -C && exec 3> ./.drillctl-states.new; }
+finish() { harden /proc/self/fd/3 && mv -T -f -- ./.drillctl-states.new "./${1##*/}"; } # state file
+# socket, state file: write the states of all servers down, as HAProxy takes them over at its next reload.
+keep_states() (
+    enter "$2"
+    begin && (ask "$1" 'show servers state') >&3 && [ -s /proc/self/fd/3 ] && finish "$2" && exit
+    rm -f -- ./.drillctl-states.new
+    exit 1
+)
+# state file, mode, owner; the bytes on stdin
+put_states() (
+    enter "$1"
+    begin && cat >&3 && chown -- "$3" /proc/self/fd/3 && chmod -- "$2" /proc/self/fd/3 && finish "$1" && exit
+    rm -f -- ./.drillctl-states.new
+    exit 1
+)
 """
 )
 
@@ -104,9 +129,11 @@ STAT = _PRELUDE + 'ask "$1" "show stat"\n'
 FILE = (
     _PRELUDE
     + r"""
+# What a link leads to may be for root alone, and a rename would not bring the link back.
+[ ! -L "$1" ] || refuse "$1 is a link: let gateway.state_file, and HAProxy's config, name a file"
 [ -e "$1" ] || { echo absent; exit 0; }
-[ "$(stat -L -c %s -- "$1")" -le "$2" ] || refuse "$1 is too large to be a state file"
-stat -L -c '%a %u:%g' -- "$1"
+[ "$(stat -c %s -- "$1")" -le "$2" ] || refuse "$1 is too large to be a state file"
+stat -c '%a %u:%g' -- "$1"
 exec cat -- "$1"
 """
 )
@@ -116,9 +143,11 @@ PREPARE = (
     _PRELUDE
     + r"""
 folder=${1%/*}
+closed "$folder"
 [ -d "$folder" ] || mkdir -p -- "$folder" || refuse "$folder could not be made"
-: > "$folder/.drillctl-states.new" 2>/dev/null || refuse "$(id -un) cannot write into $folder"
-rm -f -- "$folder/.drillctl-states.new"
+enter "$1"
+(begin) 2>/dev/null || refuse "$(id -un) cannot write into $folder"
+rm -f -- ./.drillctl-states.new
 """
 )
 """state file → nothing; refuses what could not be written later."""
@@ -151,15 +180,9 @@ read -r begun _ < /proc/uptime
 read -r up _ < /proc/uptime
 echo "== $begun $up"
 if [ -z "$wanted" ]; then
-    rm -f -- "$file" || refuse "$file could not be removed"
+    (enter "$file" && rm -f -- "./${file##*/}") || { echo "$file could not be removed" >&2; exit 4; }
 elif [ "$(sum "$file")" != "$wanted" ]; then
-    new=${file%/*}/.drillctl-states.new
-    if ! { cat > "$new" && chown -- "$owner" "$new" && chmod -- "$mode" "$new" && harden "$new" &&
-        mv -f -- "$new" "$file"; }; then
-        rm -f -- "$new"
-        echo "$file could not be put back" >&2
-        exit 4
-    fi
+    put_states "$file" "$mode" "$owner" || { echo "$file could not be put back" >&2; exit 4; }
 fi
 harden "${file%/*}"
 """

@@ -389,12 +389,14 @@ put_states() {
     if [ "$wanted" = - ]; then
         rm -f -- "$file" || oops "$file could not be removed" || return
     elif [ ! -e "$file" ] || [ "$(sum "$file")" != "$wanted" ]; then
-        new=${file%/*}/.drillctl-guard.new
-        if ! { cat "$kept" >"$new" && chown -- "$owner" "$new" && chmod -- "$mode" "$new" && harden "$new" &&
-            mv -f -- "$new" "$file"; }; then
-            rm -f -- "$new"
-            oops "$file could not be written" || return
-        fi
+        # HAProxy's worker may own the folder: a link is not followed, and rights are given to what was opened.
+        (
+            cd -P -- "${file%/*}/" && rm -f -- ./.drillctl-guard.new && set -C && exec 3>./.drillctl-guard.new || exit
+            cat "$kept" >&3 && chown -- "$owner" /proc/self/fd/3 && chmod -- "$mode" /proc/self/fd/3 &&
+                harden /proc/self/fd/3 && mv -fT -- ./.drillctl-guard.new "./${file##*/}" && exit
+            rm -f -- ./.drillctl-guard.new
+            exit 1
+        ) || oops "$file could not be written" || return
     fi
     harden "${file%/*}"
 }

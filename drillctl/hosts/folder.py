@@ -7,7 +7,7 @@ another folder in its place; root would follow both. So a script goes into the f
 OPEN_ABOVE = r"""
 # Print the first folder above one in which somebody but root can put another in its place; nothing when there is none.
 # Where everybody may write, but remove only what is theirs (`t`), nobody can.
-open_above() { # the folder's absolute path, and where that leads to
+open_above() { # absolute path; another, when it leads elsewhere
     [ "$(id -u)" = 0 ] || return 0
     for place; do
         while [ -n "$place" ]; do

@@ -188,6 +188,63 @@ def write_states(haproxy: RunningHaproxy) -> bytes:
     return haproxy.state_file.read_bytes()
 
 
+NOBODY = 65534
+
+
+def test_no_link_is_followed_in_a_folder_of_haproxys_own(haproxy: RunningHaproxy, served: Driven) -> None:
+    """Where its worker may write, as in /var/lib/haproxy, a broken-in one must not have root's files written."""
+    before = write_states(haproxy)
+    folder, secret = haproxy.state_file.parent, haproxy.folder / "secret"
+    secret.write_bytes(b"root's own")
+    secret.chmod(0o600)
+    os.chown(folder, NOBODY, NOBODY)
+
+    def plant() -> None:
+        for name in (".drillctl-states.new", ".drillctl-guard.new"):
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(secret)
+
+    plant()
+    served.arm("zone-b")
+    plant()
+    served.gateway.activate(served.staged)
+    plant()
+    served.gateway.restore(served.original)
+    assert (haproxy.answer(), haproxy.state_file.read_bytes()) == ("zone-a", before)
+    haproxy.state_file.unlink()
+    plant()
+    served.guard.undo()
+    assert (haproxy.state_file.is_symlink(), haproxy.state_file.read_bytes()) == (False, before)
+    assert (secret.read_bytes(), secret.stat().st_mode & 0o777) == (b"root's own", 0o600)
+
+
+def test_a_folder_that_others_can_replace_is_refused_when_it_is_staged(haproxy: RunningHaproxy, served: Driven) -> None:
+    above = haproxy.state_file.parent
+    file = above / "below" / "server-state"
+    haproxy.config.write_text(haproxy.config.read_text().replace(str(haproxy.state_file), str(file)))
+    haproxy.reload()
+    driven = Driven(haproxy.inventory(state_file=str(file)), haproxy.folder)
+    above.mkdir()
+    os.chown(above, NOBODY, NOBODY)
+    with pytest.raises(GatewayError, match=f"others than root may write {above}, ") as refused:
+        driven.gateway.stage("zone-b")
+    assert refused.value.state == "nothing was changed"
+    (above / "below").symlink_to("/etc")
+    with pytest.raises(GatewayError, match=f"others than root may write {above}, "):
+        driven.gateway.stage("zone-b")
+
+
+def test_a_link_in_the_place_of_the_state_file_is_refused(haproxy: RunningHaproxy, served: Driven) -> None:
+    """What it leads to may be for root alone."""
+    secret = haproxy.folder / "secret"
+    secret.write_bytes(b"root's own")
+    haproxy.state_file.parent.mkdir()
+    haproxy.state_file.symlink_to(secret)
+    done = served.program("haproxy-state-file", str(haproxy.state_file), str(1 << 20))
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert b"is a link" in done.stderr
+
+
 @pytest.mark.parametrize(("mode", "owner"), [(0o666, 0), (0o4755, 0), (0o644, 65534)])
 def test_a_state_file_that_could_not_come_back_is_refused_when_it_is_staged(
     haproxy: RunningHaproxy, served: Driven, mode: int, owner: int
