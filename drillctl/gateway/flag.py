@@ -61,7 +61,7 @@ def content_of(run_id: str) -> bytes:
 
 def not_put_back(flag: Flag) -> str | None:
     """Return why installed programs would not put a flag back; None when they would."""
-    if flag.content and not re.fullmatch(re.escape(LINE.encode()) + rb"[A-Za-z0-9._-]{1,128}\n", flag.content):
+    if flag.content and not re.fullmatch(re.escape(LINE.encode()) + rb"[0-9][A-Za-z0-9._-]{0,127}\n", flag.content):
         return "is not empty, and holds no line of a run"
     return kept_file.not_put_back(f"{flag.mode:o}", flag.owner)
 

@@ -299,7 +299,7 @@ def registered(*undo: str) -> list[str]:
 
 
 FLAG = f"{FLAGS}/recognition.standby"
-STAGED = f"{FLAGS}/.drillctl-run-1.flag"
+STAGED = f"{FLAGS}/.drillctl-20260101T000000Z-run-1.flag"
 A, B = "set server recognition/zone-a-1", "set server recognition/zone-b-1"
 NOW = "zone-a-1=ready zone-b-1=maint"
 HEALTH = "http://198.18.77.11:8080/health"
@@ -307,9 +307,9 @@ SHA = "0" * 64
 ATTEMPTS = {
     "nginx-flag": [
         program("flag-stage", FLAG, STAGED, "/run/nginx.pid"),
-        program("flag-stage", "/etc/cron.d/x", "/etc/cron.d/.drillctl-run-1.flag", "/run/nginx.pid"),
-        program("flag-stage", FLAG, f"{FLAGS}/.drillctl-run-1/../x.flag", "/run/nginx.pid"),
-        program("flag-raise", "/etc/cron.d/x", STAGED, "the standby serves: drillctl, run run-1"),
+        program("flag-stage", "/etc/cron.d/x", "/etc/cron.d/.drillctl-20260101T000000Z-run-1.flag", "/run/nginx.pid"),
+        program("flag-stage", FLAG, f"{FLAGS}/.drillctl-20260101T000000Z-run-1/../x.flag", "/run/nginx.pid"),
+        program("flag-raise", "/etc/cron.d/x", STAGED, "the standby serves: drillctl, run 20260101T000000Z-run-1"),
         program("flag-raise", FLAG, STAGED, "* * * * * root id"),
         program("flag-lower", "/etc/shadow", STAGED, SHA),
         program("flag-put", FLAG, STAGED, SHA, "644", "0:0", "absent"),

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from .conftest import RunningHaproxy, RunningNginx
 
+RUN = "20260101T000000Z-run-1"
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the programs are for root")
 
 
@@ -38,14 +40,14 @@ class Driven:
         self.inventory = inventory
         self.folder = folder
         self.transport: LocalTransport = by_programs(inventory, folder)
-        self.gateway: Gateway = gateway_of(inventory, {"gateway": self.transport}, "run-1")
-        self.turned: Gateway = gateway_of(inventory.turned(), {"gateway": self.transport}, "run-1")
+        self.gateway: Gateway = gateway_of(inventory, {"gateway": self.transport}, RUN)
+        self.turned: Gateway = gateway_of(inventory.turned(), {"gateway": self.transport}, RUN)
         self.guard = GuardClient(self.transport)
 
     def arm(self, zone: str, *, turned: bool = False) -> None:
         """Stage a zone, and have the guard hold the way back, as a drill does."""
         estate, gateway = (self.inventory.turned(), self.turned) if turned else (self.inventory, self.gateway)
-        self.guard.acquire("run-1", "tests", 60)
+        self.guard.acquire(RUN, "tests", 60)
         self.guard.register(orders.discard(gateway.places())["gateway"])
         self.original = gateway.read()
         self.staged = gateway.stage(zone)
@@ -72,7 +74,7 @@ def flagged(nginx: RunningNginx) -> Iterator[Driven]:
     driven = Driven(nginx.inventory(**options), nginx.folder)
     yield driven
     if driven.guard.lease is not None:
-        driven.guard.break_lease("run-1", forget=True)
+        driven.guard.break_lease(RUN, forget=True)
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def served(haproxy: RunningHaproxy) -> Iterator[Driven]:
     driven = Driven(haproxy.inventory(), haproxy.folder)
     yield driven
     if driven.guard.lease is not None:
-        driven.guard.break_lease("run-1", forget=True)
+        driven.guard.break_lease(RUN, forget=True)
 
 
 # --- the flag ---------------------------------------------------------------------------------------------------------
@@ -135,13 +137,13 @@ def test_a_flag_that_could_not_come_back_is_refused_when_it_is_staged(
 
 
 def test_a_flag_of_other_bytes_is_neither_staged_nor_put_nor_kept(nginx: RunningNginx, flagged: Driven) -> None:
-    own = b"the standby serves: drillctl, run run-1\n"
+    own = f"the standby serves: drillctl, run {RUN}\n".encode()
     flag, sha = str(nginx.flag), "0" * 64
-    candidate = str(nginx.flag.with_name(".drillctl-run-1.flag"))
+    candidate = str(nginx.flag.with_name(f".drillctl-{RUN}.flag"))
     health = f"http://{nginx.standby}/health"
     undo = ("gateway", "register", "1", "gateway.restore", "gateway.flag", flag, sha, "644", "0:0", "absent", health)
     evil = (b"* * * * * root id\n", own + b"x", own[:-1], own + b"\0", own.replace(b"n-1", b"n 1"), b"\n", own * 40)
-    for content in (*evil, own.replace(b"run-1", b"run-2"), b""):
+    for content in (*evil, own.replace(b"n-1", b"n-2"), b""):
         assert flagged.refuses("flag-stage", flag, candidate, str(nginx.pidfile), stdin=content), content
     for content in evil:
         assert flagged.refuses("flag-put", flag, candidate, sha, "644", "0:0", "absent", stdin=content), content

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from .conftest import RunningNginx
 
+RUN = "20260101T000000Z-run-1"
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the programs are for root")
 
 
@@ -25,7 +27,7 @@ def gateway_of(nginx: RunningNginx, inventory: Inventory | None = None) -> Nginx
     known = inventory or nginx.inventory()
     transport = by_programs(known, nginx.folder)
     assert isinstance(known.gateway, NginxReload)
-    return NginxGateway(known, known.gateway, {"gateway": transport}, "run-1")
+    return NginxGateway(known, known.gateway, {"gateway": transport}, RUN)
 
 
 @pytest.mark.parametrize("style", ["#", "down"])
@@ -36,7 +38,7 @@ def test_it_is_switched_and_put_back(nginx: RunningNginx, style: str) -> None:
     gateway = gateway_of(nginx)
     before = gateway.read()
     gateway.test()
-    assert gateway.places() == {"gateway": (str(nginx.live.parent / ".drillctl-run-1"),)}
+    assert gateway.places() == {"gateway": (str(nginx.live.parent / f".drillctl-{RUN}"),)}
     staged = gateway.stage("zone-b")
     assert nginx.live.read_bytes() == original
     assert (staged.hosts[0].test_root, nginx.answer()) == ("", "zone-a")

@@ -11,6 +11,7 @@ import pytest
 
 from drillctl.errors import DrillctlError
 from drillctl.faults import KINDS, Place
+from drillctl.gateway import adoption
 from drillctl.guard import gateway_orders, orders
 from drillctl.guard.client import GuardClient
 from drillctl.guard.guards import owner
@@ -130,6 +131,18 @@ def test_the_gateways_undos_are_taken(example: Inventory, tmp_path: Path) -> Non
     )
     guard.register(Order("gateway.restore", "gateway.restore", words, b"bytes"))
     assert asked.refused == []
+
+
+def test_what_adopting_keeps_is_no_runs_to_remove(example: Inventory, tmp_path: Path) -> None:
+    asked = Asked(example, example.gateway.hosts[0], tmp_path)
+    kept = adoption.kept_of(example.gateway.config)
+    programs = [f"{FOLDER}/gateway-prepare", f"{FOLDER}/gateway-discard", f"{FOLDER}/guard"]
+    for path in (kept, f"{kept}.sums"):
+        words = ((example.gateway.config, path, "/run/nginx.pid"), (path, ""), ("gw-1", "register", "1", "a"))
+        for program, arguments in zip(programs, words, strict=True):
+            undo = ("gateway.discard", path) if program.endswith("guard") else ()
+            asked.transport.run(["sudo", "-n", "--", program, *arguments, *undo])
+    assert [words[0] for words in asked.refused] == programs * 2
 
 
 def test_a_word_that_is_not_taken_would_be_seen(example: Inventory, tmp_path: Path) -> None:
