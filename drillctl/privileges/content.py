@@ -2,7 +2,7 @@
 
 Whoever may write an nginx config as root can have any file written and any code loaded as root. So the installed
 programs take bytes only if they differ from the live file in lines that name a server of the zones, and there in
-nothing but whether it is on: commented out, or `down`.
+nothing but whether it is on: commented out, or `down`. One of them must be on.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ take() { # bytes at most, the test and its first words
 """A function of shell that judges what comes by stdin, which nobody can change any more once it was judged."""
 
 _SERVERS_ONLY = r"""
-# Tell whether two configs differ in nothing but servers of the zones being on or off: commented out, or `down`.
-servers_only() { # one file, the other
+# Tell whether a config differs from the live one in nothing but servers of the zones being on or off: commented out, or
+# `down`. Where it differs one must be on: else nginx would serve nobody, or not take the config at all.
+servers_only() { # live file, the other
     awk -v known=@KNOWN@ '
         # A line without what says whether it is on; nothing when it is no line of one server of the zones.
         function plain(line,    at, rest, count, word, text, i) {
@@ -47,17 +48,26 @@ servers_only() { # one file, the other
             }
             return text ";" rest
         }
+        function is_on(line) {
+            return plain(line) != "" && line !~ /^[ \t]*#/ && substr(line, 1, index(line, ";")) !~ /[ \t]down[ \t;]/
+        }
         FNR == NR { line[FNR] = $0; lines = FNR; next }
         { last = FNR }
-        $0 != line[FNR] && (FNR > lines || plain($0) == "" || plain($0) != plain(line[FNR])) { exit(wrong = 1) }
-        END { exit(wrong || lines != last) }
+        # As texts: awk takes lines that look like numbers for numbers, and 10 is 10.0 then.
+        ($0 "") != (line[FNR] "") {
+            if (FNR > lines || plain($0) == "" || plain($0) != plain(line[FNR])) exit(wrong = 1)
+            differs = 1
+        }
+        is_on($0) { on = 1 }
+        END { exit(wrong || lines != last || (differs && !on)) }
     ' "$1" "$2"
 }
 # Read stdin to its end, and go on with what it was as stdin if it is the live config but for servers being on or off.
 take_config() { # live file
     # /run is memory: what is longer is cut off, and so not taken.
     take 8388608 config_like "$1" ||
-        deny "these bytes change more of the config than which servers of the zones are on, each on a line of its own"
+        deny "these bytes change more of the config than which servers of the zones are on (at least one)," \
+            "each on a line of its own"
 }
 config_like() { # live file, what was read
     # What awk does not see of a line behind a NUL must not be there.

@@ -38,7 +38,7 @@ zones_only() {
     printf '%s\n' "$told" | words=$3 awk -v backend="$2" -v known=@KNOWN@ '
         function is_known(name) { return index(known, " " tolower(name) " ") }
         /^# / { for (i = 2; i <= NF; i++) at[$i] = i - 1; next }
-        "be_name" in at && $at["be_name"] == backend {
+        "be_name" in at && ($at["be_name"] "") == (backend "") {
             port = ":" $at["srv_port"]; name = $at["srv_name"]
             if (is_known(name) || is_known($at["srv_addr"] port) || is_known("[" $at["srv_addr"] "]" port) ||
                 ("srv_fqdn" in at && is_known($at["srv_fqdn"] port))) ours[name]

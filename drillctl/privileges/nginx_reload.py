@@ -76,7 +76,8 @@ def _to_switch(inventory: Inventory, gateway: NginxReload, judge: str) -> list[P
             scripts.ACTIVATE,
             ((live, candidates, folder, nothing, SHA256, SHA256, pidfile, error_log, tests, reload),),
             judge,
-            'servers_only "$1" "$2" || deny "$2 changes more of the config than which servers are on"\n',
+            _of_one_run(inventory, gateway)
+            + 'servers_only "$1" "$2" || deny "$2 changes more of the config than which servers are on, or none is"\n',
         ),
         Program(
             "gateway-put",
@@ -113,6 +114,21 @@ def _staging(gateway: NginxReload, after: str = "") -> Argument:
 
 def _in_place_test(gateway: NginxReload, zone: str) -> Argument:
     """Return the command line by which a zone's candidate is tested again at the moment of the switch."""
+    before, after = _around_run(gateway, zone)
+    return RUN.within(before, after)
+
+
+def _around_run(gateway: NginxReload, zone: str) -> tuple[str, str]:
+    """Return what is before and after the run's id in that command line."""
     candidate = f"{dirname(gateway.config)}/.drillctl-{_RUN_HERE}/{zone}.candidate"
     before, _, after = shlex.join(scripts.in_place(candidate, gateway.config, gateway.test)).partition(_RUN_HERE)
-    return RUN.within(before, after)
+    return before, after
+
+
+def _of_one_run(inventory: Inventory, gateway: NginxReload) -> str:
+    """Return the shell that sees that a candidate ($2), its folder ($3) and its test ($9) are of one run and zone."""
+    lines = ["run=${3##*/.drillctl-}", 'case ${2#"$3/"} in']
+    for zone in inventory.zones:
+        before, after = map(shlex.quote, _around_run(gateway, zone.name))
+        lines.append(f'{shlex.quote(f"{zone.name}.candidate")}) is "$9" {before}"$run"{after} ;;')
+    return "\n".join([*lines, "*) false ;;", 'esac || deny "$2, $3 and the test are not of one run"\n'])

@@ -21,7 +21,9 @@ pytestmark = ON_MACHINES
 
 FOLDER = "/usr/local/libexec/drillctl"
 HOLD = "90-drillctl-hold.conf"
-STAGING = "/etc/nginx/conf.d/.drillctl-run-1"
+RUN = "20260101T000000Z-run-1"
+STAGING = f"/etc/nginx/conf.d/.drillctl-{RUN}"
+ADOPTED = "/etc/nginx/conf.d/.drillctl-adopted-recognition.conf"
 CANDIDATE = f"{STAGING}/zone-b.candidate"
 PIDFILE, ERRORS, LOG = "/run/nginx.pid", "/var/log/nginx/error.log", "/var/log/nginx/recognition.access.log"
 RELOAD = "nginx -s reload"
@@ -86,9 +88,9 @@ ATTEMPTS: dict[str, tuple[str, list[str]]] = {
     "another host's guard": (ZONE, program("guard", "../../etc", "show")),
     "a guard's folder": (ZONE, program("guard", "/var/lib/drillctl/zone-a-1", "show")),
     "the guard's clock": (ZONE, program("guard", ZONE, "tick")),
-    "a lease for ever": (ZONE, program("guard", ZONE, "acquire", "run-1", "me", "9" * 17)),
-    "a run with a line more": (ZONE, program("guard", ZONE, "acquire", "run-1\nttl 9", "me", "20")),
-    "an owner with a line more": (ZONE, program("guard", ZONE, "acquire", "run-1", "me\nttl 9", "20")),
+    "a lease for ever": (ZONE, program("guard", ZONE, "acquire", RUN, "me", "9" * 17)),
+    "a run with a line more": (ZONE, program("guard", ZONE, "acquire", f"{RUN}\nttl 9", "me", "20")),
+    "an owner with a line more": (ZONE, program("guard", ZONE, "acquire", RUN, "me\nttl 9", "20")),
     "an undo with a path for an id": (
         ZONE,
         program("guard", ZONE, "register", "1", "../x", "service.revive", "systemd", "inference.service", DROP_IN),
@@ -119,7 +121,7 @@ ATTEMPTS: dict[str, tuple[str, list[str]]] = {
     "a process to hang": (ZONE, program("fault-hang", "process", "/home/drill/pid", "8080")),
     "another file to make": (
         ZONE,
-        program("fault-slow", "systemd", "inference.service", "/etc/.drillctl-slow-run-1-zone-a-1", *SLOW),
+        program("fault-slow", "systemd", "inference.service", f"/etc/.drillctl-slow-{RUN}-zone-a-1", *SLOW),
     ),
     "a file to make that climbs": (
         ZONE,
@@ -159,6 +161,13 @@ ATTEMPTS: dict[str, tuple[str, list[str]]] = {
     "a folder to empty that climbs": (GATEWAY, program("gateway-prepare", CONFIG, f"{STAGING}/../..", PIDFILE)),
     "another folder to remove": (GATEWAY, program("gateway-discard", "/etc/nginx", "")),
     "another file to remove": (GATEWAY, program("gateway-discard", STAGING, "/etc/.drillctl-x/../passwd")),
+    "the original of an adopted config to remove": (GATEWAY, program("gateway-discard", ADOPTED, "")),
+    "the sums of an adopted config to remove": (GATEWAY, program("gateway-discard", f"{ADOPTED}.sums", "")),
+    "the original of an adopted config to empty": (GATEWAY, program("gateway-prepare", CONFIG, ADOPTED, PIDFILE)),
+    "an undo that removes the original of an adopted config": (
+        GATEWAY,
+        registered(GATEWAY, "gateway.discard", ADOPTED),
+    ),
     "another file to write": (GATEWAY, program("gateway-write", "/etc/nginx/conf.d/x.conf", CONFIG)),
     "a file to write that climbs": (
         GATEWAY,
@@ -172,6 +181,18 @@ ATTEMPTS: dict[str, tuple[str, list[str]]] = {
     "a switch with another test": (GATEWAY, program("gateway-activate", *changed(ACTIVATE, 9, "true"))),
     "a switch with another reload": (GATEWAY, program("gateway-activate", *changed(ACTIVATE, 10, "id"))),
     "a switch of another file": (GATEWAY, program("gateway-activate", *changed(ACTIVATE, 1, "/etc/nginx/nginx.conf"))),
+    "a switch to the candidate of another run": (
+        GATEWAY,
+        program("gateway-activate", *changed(ACTIVATE, 2, CANDIDATE.replace(RUN, "2"))),
+    ),
+    "a switch that removes another run's folder": (
+        GATEWAY,
+        program("gateway-activate", *changed(ACTIVATE, 3, STAGING.replace(RUN, "2"))),
+    ),
+    "a switch with the test of another run": (
+        GATEWAY,
+        program("gateway-activate", *changed(ACTIVATE, 9, TEST.replace(RUN, "2"))),
+    ),
     "a switch to what is not staged": (GATEWAY, program("gateway-activate", *ACTIVATE)),
     "a way back with other bytes": (GATEWAY, program("gateway-put", *PUT)),
     "a way back that opens the file to all": (GATEWAY, program("gateway-put", *changed(PUT, 3, "666"))),
@@ -243,6 +264,7 @@ def test_what_a_drill_does_is_allowed_so_the_refusals_above_mean_something(untou
     assert primary in live
     assert standby in live
     other = live.replace(primary, b"    # server 198.18.77.11:8080;").replace(standby, b"    server 198.18.77.12:8080;")
+    off = live.replace(primary, b"    # server 198.18.77.11:8080;")
     for words, stdin in (
         (program("gateway-prepare", CONFIG, STAGING, PIDFILE), b""),
         (program("gateway-write", CANDIDATE, CONFIG), other),
@@ -252,7 +274,12 @@ def test_what_a_drill_does_is_allowed_so_the_refusals_above_mean_something(untou
         assert done.returncode == 0, done.stderr
     assert other in done.stdout, "nginx has not read the candidate in the live file's place"
     assert as_drill(untouched, GATEWAY, ["cat", CONFIG]).stdout == live
-    for evil in (other + EVIL, other.replace(b"8080;", b"8080; # \0\n"), other.replace(b"client_max", b"# client_max")):
+    for evil in (
+        other + EVIL,
+        other.replace(b"8080;", b"8080; # \0\n"),
+        other.replace(b"client_max", b"# client_max"),
+        off,
+    ):
         assert as_drill(untouched, GATEWAY, program("gateway-write", CANDIDATE, CONFIG), evil).returncode == 126
     assert as_drill(untouched, GATEWAY, program("gateway-discard", STAGING, "")).returncode == 0
     told = as_drill(untouched, ZONE, program("service-state", "inference.service", HOLD)).stdout

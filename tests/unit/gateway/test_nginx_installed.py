@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from drillctl.errors import GatewayError
 from drillctl.gateway.nginx import NginxGateway
+from drillctl.gateway.nginx_scripts import in_place
 from drillctl.inventory import NginxReload
+from drillctl.privileges.program import REFUSED
 
 from .conftest import by_programs
 
@@ -107,3 +112,32 @@ def test_what_someone_changed_between_staging_and_switch_is_kept(nginx: RunningN
         gateway.activate(staged)
     assert nginx.live.read_text().endswith("# by hand\n")
     gateway.discard(staged)
+
+
+@pytest.mark.parametrize("other", ["candidate", "folder", "test", "zone"])
+def test_a_candidate_is_only_put_in_place_with_its_own_folder_and_test(nginx: RunningNginx, other: str) -> None:
+    nginx.start()
+    original = nginx.live.read_bytes()
+    gateway = gateway_of(nginx)
+    (staged,) = gateway.stage("zone-b").hosts
+    # What another run has staged, as whoever has the drill's key can.
+    another = staged.folder.replace(RUN, "2")
+    shutil.copytree(staged.folder, another)
+    tested = f"{another if other == 'test' else staged.folder}/{'zone-a' if other == 'zone' else 'zone-b'}.candidate"
+    words = [
+        staged.live,
+        staged.candidate.replace(RUN, "2") if other == "candidate" else staged.candidate,
+        another if other == "folder" else staged.folder,
+        "",
+        staged.original_sha256,
+        staged.sha256,
+        str(nginx.pidfile),
+        str(nginx.error_log),
+        shlex.join(in_place(tested, staged.live, nginx.test)),
+        shlex.join(nginx.reload),
+    ]
+    program = nginx.folder / "programs" / "gateway-activate"
+    done = subprocess.run(["sh", str(program), *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (REFUSED, "")
+    assert "are not of one run" in done.stderr
+    assert nginx.live.read_bytes() == original

@@ -32,6 +32,9 @@ upstream service {
 }
 server { allow 10.0.0.0/8; deny all; }
 # load_module x.so;
+timeout 10
+10
+;
 """
 ADDRESSES = ("10.0.1.1:8000", "10.0.2.1:8000")
 
@@ -90,11 +93,41 @@ def test_servers_are_turned_on_and_off_and_back(tmp_path: Path, shell: list[str]
         (b"# zone a", b"# zone a\0\n"),
         (b"backup;", b"backup;\0load_module x.so;"),
         (LIVE, b""),
+        (b"timeout 10", b"timeout 10.0"),
+        (b"\n10\n", b"\n1e1\n"),
+        (b"\n10\n", b"\n010\n"),
     ],
 )
 def test_any_other_byte_is_refused(tmp_path: Path, shell: list[str], old: bytes, new: bytes) -> None:
     assert old in LIVE
     assert judged(tmp_path, shell, ADDRESSES, LIVE, LIVE.replace(old, new)) is None
+
+
+ON = b"server 10.0.1.1:8000;"
+
+
+@pytest.mark.parametrize(
+    "off",
+    [
+        b"# server 10.0.1.1:8000;",
+        b"#server 10.0.1.1:8000;",
+        b"server 10.0.1.1:8000 down;",
+        b"server 10.0.1.1:8000\tdown ;",
+        b"# server 10.0.1.1:8000 down;",
+    ],
+)
+def test_a_server_must_be_on(tmp_path: Path, shell: list[str], off: bytes) -> None:
+    """HAProxy's programs demand it as well: a switch is to somebody."""
+    assert ON in LIVE
+    assert judged(tmp_path, shell, ADDRESSES, LIVE, LIVE.replace(ON, off)) is None
+    # Bytes that are in place already change nothing.
+    assert judged(tmp_path, shell, ADDRESSES, LIVE.replace(ON, off), LIVE.replace(ON, off)) is not None
+
+
+def test_a_note_turns_no_server_off(tmp_path: Path, shell: list[str]) -> None:
+    noted = LIVE.replace(b"# zone a", b"# down; was down;")
+    new = noted.replace(b"# server 10.0.2.1", b"server 10.0.2.1").replace(b" weight=5;", b" weight=5 down;")
+    assert judged(tmp_path, shell, ADDRESSES, noted, new) == new
 
 
 def test_nothing_may_be_put_where_there_was_nothing(tmp_path: Path, shell: list[str]) -> None:
