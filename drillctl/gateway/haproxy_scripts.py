@@ -180,7 +180,8 @@ read -r begun _ < /proc/uptime
 read -r up _ < /proc/uptime
 echo "== $begun $up"
 if [ -z "$wanted" ]; then
-    (enter "$file" && rm -f -- "./${file##*/}") || { echo "$file could not be removed" >&2; exit 4; }
+    { [ ! -e "$file" ] && [ ! -L "$file" ]; } || (enter "$file" && rm -f -- "./${file##*/}") ||
+        { echo "$file could not be removed" >&2; exit 4; }
 elif [ "$(sum "$file")" != "$wanted" ]; then
     put_states "$file" "$mode" "$owner" || { echo "$file could not be put back" >&2; exit 4; }
 fi

@@ -245,7 +245,7 @@ put_back() { # live file, where it was kept meanwhile
     case $2 in */.drillctl-*) ;; *) oops "$2 is no file of a drill" || return ;; esac
     (
         # From within, and never into a folder: whose model it is could put another folder, or a link, in the place.
-        cd -P -- "${2%/*}/" || exit
+        cd -P -- "${2%/*}/" 2>/dev/null || exit 0
         # An altered copy that is still in the making must not be put in place after this.
         rm -f -- "./${2##*/}.copy"
         [ -e "./${2##*/}" ] || exit 0

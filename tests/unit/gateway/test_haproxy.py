@@ -104,6 +104,13 @@ def test_a_state_file_that_was_there_comes_back_byte_for_byte(haproxy: RunningHa
     assert gateway.read() == original
 
 
+def test_a_way_back_needs_no_folder_where_there_was_no_state_file(haproxy: RunningHaproxy, gateway: Gateway) -> None:
+    original = gateway.read()
+    haproxy.ask("set server recognition/zone-a-1 state ready")
+    gateway.restore(original)
+    assert not haproxy.state_file.parent.exists()
+
+
 def test_servers_that_someone_else_sets_meanwhile_are_left_alone(haproxy: RunningHaproxy, gateway: Gateway) -> None:
     original = gateway.read()
     staged = gateway.stage("zone-b")

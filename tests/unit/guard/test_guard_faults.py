@@ -119,6 +119,16 @@ def test_a_file_comes_back_in_the_place_of_a_link_that_somebody_put_there(guard:
     assert (list(elsewhere.iterdir()), live.is_symlink(), live.read_bytes()) == ([], False, b"the model")
 
 
+def test_there_is_nothing_to_put_back_in_a_folder_that_is_not_there(guard: Guard) -> None:
+    live = guard.top / "none" / "model.bin"
+    guard.acquire()
+    guard.say(
+        "register", "1", "file.put-back", "file.put-back", str(live), str(live.with_name(".drillctl-kept-model.bin"))
+    )
+    guard.say("undo", "1")
+    assert guard.show().orders == ()
+
+
 def test_only_a_file_of_a_drill_is_put_back_or_discarded(guard: Guard) -> None:
     mine, theirs = guard.top / ".drillctl-filler", guard.top / "theirs"
     mine.touch()
