@@ -16,7 +16,7 @@
 #
 # Exit codes: 0 done, 2 wrong words, 74 the disk did not take it, 75 somebody else has the lease, 76 the lease is not
 # yours any more, 77 undos are outstanding. Every state file is replaced as a whole by a rename; all but the clock are
-# synced first. The clock needs no sync: after a crash the boot-id differs, and that counts as run out.
+# synced first. The clock needs no sync: after a crash it is from another boot, or empty, and both count as run out.
 set -u
 umask 077
 export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -80,14 +80,14 @@ lock() {
 read -r boot </proc/sys/kernel/random/boot_id
 now() { read -r up _ </proc/uptime && up=${up%.*}; }
 load() {
-    run='' owner='' since='' ttl=0 epoch=0 clock_boot='' deadline=0 state=free
+    run='' owner='' since='' ttl=0 epoch=0 wound='' clock_boot='' deadline=0 state=free
     now
     [ ! -f "$D/epoch" ] || read -r epoch <"$D/epoch"
     [ -f "$D/lease" ] || return 0
     while read -r key value; do
         case $key in run) run=$value ;; owner) owner=$value ;; since) since=$value ;; ttl) ttl=$value ;; esac
     done <"$D/lease"
-    [ ! -f "$D/clock" ] || read -r _ clock_boot deadline <"$D/clock"
+    [ ! -f "$D/clock" ] || read -r wound clock_boot deadline <"$D/clock"
     state=held
     [ "$clock_boot" = "$boot" ] && [ "$up" -le "$deadline" ] || state=expired
     [ ! -e "$D/undoing" ] || state=undoing
@@ -448,14 +448,15 @@ tick() {
     fi
 }
 
-watch() {
+# An `acquire` that a full disk cut short has not wound the clock: the watch from before still has the undos.
+watch() { # epoch
     trap '' HUP INT
     memory=$(cat)
-    while read -r epoch clock_boot deadline <"$D/clock" && [ "$epoch" = "$1" ] && [ ! -e "$D/stuck" ]; do
-        now
-        if [ "$clock_boot" != "$boot" ] || [ "$up" -gt "$deadline" ] || [ -e "$D/undoing" ]; then
-            printf '%s\n' "$memory" | sh "$D/guard.sh" "$D" tick with-memory
-        fi
+    while load && [ "${wound:-$epoch}" = "$1" ]; do
+        case $state in
+        free | stuck) return ;;
+        expired | undoing) printf '%s\n' "$memory" | sh "$D/guard.sh" "$D" tick with-memory ;;
+        esac
         sleep 1
     done
 }
@@ -515,7 +516,8 @@ main() {
         show ;;
     boot)
         rm -f "$D/stuck"
-        read -r epoch _ <"$D/clock" && watch "$epoch" </dev/null ;;
+        load
+        watch "${wound:-$epoch}" </dev/null ;;
     *) fail 2 "there is no command $command" ;;
     esac
 }

@@ -300,16 +300,50 @@ def test_renewing_keeps_the_lease(guard: Guard, zone: Zone) -> None:
     assert guard.show().state == "held"
 
 
-def test_after_a_boot_the_watch_goes_on(any_guard: Guard, zone: Zone) -> None:
-    path = live(any_guard)
-    any_guard.acquire()
-    register_restore(any_guard, path, zone.url)
-    any_guard.kill_watch()
-    epoch, _, deadline = (any_guard.folder / "clock").read_text().split()
-    (any_guard.folder / "clock").write_text(f"{epoch} another-boot {deadline}\n")
-    any_guard.say("boot")
+@pytest.mark.parametrize("clock", [b"1 another-boot 99\n", b"", b"\0\0\0\0", None])
+def test_after_a_boot_the_watch_goes_on_whatever_became_of_the_clock(
+    guard: Guard, zone: Zone, clock: bytes | None
+) -> None:
+    """It is not synced: a power cut may leave it empty, or with no bytes of its own."""
+    path = live(guard)
+    guard.acquire()
+    register_restore(guard, path, zone.url)
+    guard.kill_watch()
+    (guard.folder / "clock").unlink()
+    if clock is not None:
+        (guard.folder / "clock").write_bytes(clock)
+    assert guard.show().state == "expired"
+    guard.say("boot")
     assert path.read_bytes() == ORIGINAL
-    assert any_guard.files() == {"epoch"}
+    assert guard.files() == {"epoch"}
+
+
+def test_after_a_boot_without_a_lease_there_is_nothing_to_watch(guard: Guard) -> None:
+    guard.acquire()
+    guard.say("release", "1")
+    guard.install()
+    guard.say("boot")
+
+
+def test_a_clock_that_cannot_be_read_has_run_out_for_the_watch(guard: Guard, zone: Zone) -> None:
+    path = live(guard)
+    guard.acquire()
+    register_restore(guard, path, zone.url)
+    (guard.folder / "clock").write_bytes(b"")
+    until(lambda: guard.files() == {"epoch"})
+    assert path.read_bytes() == ORIGINAL
+    until(lambda: not guard.watches())
+
+
+def test_a_lease_that_a_full_disk_keeps_from_being_taken_again_keeps_its_watch(guard: Guard, zone: Zone) -> None:
+    path = live(guard)
+    guard.acquire(ttl=3)
+    register_restore(guard, path, zone.url)
+    until(lambda: bool(guard.watches()))
+    (guard.folder / ".clock").mkdir()
+    assert guard.start("acquire", "run-1", "me", "3").returncode == 74
+    assert path.read_bytes() == OURS
+    until(lambda: path.read_bytes() == ORIGINAL)
 
 
 def test_it_gives_up_after_a_while_and_keeps_the_undo(any_guard: Guard, zone: Zone) -> None:

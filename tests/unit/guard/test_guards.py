@@ -94,7 +94,7 @@ class Hosts:
             guards.close()
         for host in self.transports:
             # Watches end within a second of the end of their lease.
-            for path in (self.folder / ".drillctl" / host).glob("clock"):
+            for path in (self.folder / ".drillctl" / host).glob("lease"):
                 path.unlink()
 
 
