@@ -19,12 +19,17 @@ ServiceAction = Literal["start", "stop", "kill", "revive"]
 
 @dataclass(frozen=True)
 class ServiceState:
-    """What a host says of its service. `held` means that drillctl keeps its supervisor from restarting it."""
+    """What a host says of its service.
+
+    `held` means that drillctl keeps its supervisor from restarting it; `coming`, that the supervisor is about to start
+    it, or waits to: nothing may run yet, but it has not ended.
+    """
 
     running: bool
     pids: tuple[int, ...]
     held: bool
     detail: str
+    coming: bool = False
 
 
 @dataclass(frozen=True)

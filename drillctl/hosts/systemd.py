@@ -16,7 +16,7 @@ HOLD = "90-drillctl-hold.conf"
 
 STATE = """
 unit=$1
-systemctl --no-pager show --property=LoadState,ActiveState,SubState,MainPID,ControlGroup -- "$unit"
+systemctl --no-pager show --property=LoadState,ActiveState,SubState,MainPID,ControlGroup,Job -- "$unit"
 group=$(systemctl show --property=ControlGroup --value -- "$unit")
 echo "Pids=$( [ -n "$group" ] && cat "/sys/fs/cgroup$group/cgroup.procs" "/sys/fs/cgroup/systemd$group/cgroup.procs" \
     2>/dev/null | sort -nu | tr '\\n' ' ')"
@@ -72,11 +72,15 @@ class SystemdService(ServiceManager):
             )
         active = shown.get("ActiveState", "")
         pids = tuple(int(pid) for pid in shown.get("Pids", "").split())
+        queued = bool(shown.get("Job"))
         return ServiceState(
             running=active in {"active", "activating", "reloading"} and bool(pids),
             pids=pids,
             held=shown.get("Held") == "yes",
-            detail=f"{self._unit} is {active} ({shown.get('SubState', '?')})",
+            detail=f"{self._unit} is {active} ({shown.get('SubState', '?')}){', with a job queued' if queued else ''}",
+            # Between two attempts (auto-restart) a unit is activating; one that waits for others, as for the network
+            # after a boot, is inactive and has a job. One that is deactivating may be restarted after it.
+            coming=active in {"activating", "deactivating"} or queued,
         )
 
     def start(self) -> None:

@@ -41,27 +41,32 @@ def _start(run: Run, host: Host) -> None:
 
 
 def wait_ready(run: Run, host: Host, within: float) -> None:
-    """Wait until a host's health is 200. Raises HostError, with the end of the server's log, when it does not come."""
+    """Wait until a host's health is 200. Raises HostError, with the end of the server's log, when it does not come.
+
+    A server that has ended is not waited for; one that its supervisor is about to start again is, to the end.
+    """
     service = run.services[host.name]
     begun = time.monotonic()
-    last, came, silent = "it was not asked", False, 0
+    last, came, absent, gone = "it was not asked", False, False, 0
 
     def decided() -> bool:
         """Ask once; true when it is ready, says that it failed, or is gone."""
-        nonlocal last, came, silent
+        nonlocal last, came, absent, gone
         health = _health(run, host)
         if health is not None:
-            last, came, silent = str(health), health.ready, 0
+            last, came, absent, gone = str(health), health.ready, False, 0
             return came or health.health == "failed"
-        # Gone counts when seen twice, because a supervisor may just be between two attempts.
-        silent = 0 if service.state().running else silent + 1
-        last = "the server ended" if silent else "the server does not answer"
-        return silent >= 2
+        state = service.state()
+        absent = not state.running
+        # Gone counts when seen twice, because state and processes are not seen in one moment.
+        gone = gone + 1 if absent and not state.coming else 0
+        last = "the server ended" if gone else state.detail if absent else "the server does not answer"
+        return gone >= 2
 
     run.wait_until(decided, within, every=0.2)
     if came:
         return
-    if silent:
+    if absent:
         words = [line.strip() for line in service.last_words().splitlines() if line.strip()]
         last += "; its log: " + " / ".join(words[-3:])
     raise HostError(

@@ -193,7 +193,8 @@ CONFIG = b"upstream recognition {\n    server 10.0.1.1:8000;\n    # server 10.0.
 class Machine:
     """A zone host in memory, with a systemd unit whose server's health is what `pages` says next; the last one stays.
 
-    None: it does not answer. `states` overrides, once each, whether the unit is seen to run.
+    None: it does not answer. `states` overrides, once each, whether the unit is seen to run; `waits` is what systemd
+    says of one that does not run, but is to be started.
     """
 
     def __init__(self, name: str) -> None:
@@ -201,6 +202,7 @@ class Machine:
         self.held = False
         self.broken = False
         self.states: list[bool] = []
+        self.waits = ""
         self.pages: list[Page | None] = [Page(b'{"status": "healthy", "uptime_sec": 1.5}')]
         self.journal: Path | None = None
         self.journal_at_start = b""
@@ -227,7 +229,10 @@ class Machine:
             return Answer()
         assert ran.argv[2] == systemd.STATE
         self.running = self.states.pop(0) if self.states else self.running
-        state = f"LoadState=loaded\nActiveState={'active' if self.running else 'inactive'}\nSubState=x\n"
+        said = (
+            "ActiveState=active\nSubState=x" if self.running else self.waits or "ActiveState=inactive\nSubState=x\nJob="
+        )
+        state = f"LoadState=loaded\n{said}\n"
         pids = "41 42" if self.running else ""
         return Answer(f"{state}Pids={pids}\nHeld={'yes' if self.held else 'no'}\n".encode())
 

@@ -94,6 +94,26 @@ def test_a_server_between_two_attempts_of_its_supervisor_is_not_given_up(
     assert machines["a-1"].states == []
 
 
+@pytest.mark.parametrize(("waits", "said"), [
+    ("ActiveState=inactive\nSubState=dead\nJob=117", r"inference.service is inactive \(dead\), with a job queued"),
+    ("ActiveState=activating\nSubState=auto-restart\nJob=", r"inference.service is activating \(auto-restart\)"),
+    ("ActiveState=deactivating\nSubState=stop-post", r"inference.service is deactivating \(stop-post\)"),
+])  # fmt: skip
+def test_a_server_that_its_supervisor_is_about_to_start_is_waited_for(
+    connected: Run, machines: dict[str, Machine], waits: str, said: str
+) -> None:
+    """As after a boot, while the network is not up: nothing runs, for longer than two looks."""
+    machine = machines["a-1"]
+    machine.waits = waits
+    machine.pages = [*[None] * 8, HEALTHY]
+    machine.states = [False] * 8
+    start.wait_ready(connected, primary(connected), 10)
+    assert machine.states == []
+    machine.pages, machine.running = [None], False
+    with pytest.raises(HostError, match=f"not ready after .* s: {said}; its log: .*no space left"):
+        start.wait_ready(connected, primary(connected), 0.5)
+
+
 @pytest.mark.parametrize(
     ("page", "said"),
     [(LOADING, "its health is `loading`"), (None, "the server does not answer"), (Page(b"oops", 500), "`HTTP 500`")],
