@@ -27,16 +27,29 @@ KILL = (
     """
 set -eu
 unit=$1 port=$2 limit=500
-group=$(systemctl show --property=ControlGroup --value -- "$unit")
-pids=$( [ -n "$group" ] && cat "/sys/fs/cgroup$group/cgroup.procs" "/sys/fs/cgroup/systemd$group/cgroup.procs" \
-    2>/dev/null | sort -nu | tr '\\n' ' ' || true)
-[ -n "$pids" ] || pids=$(systemctl show --property=MainPID --value -- "$unit" | grep -v '^0$' || true)
+members() {
+    [ -z "$group" ] || cat "/sys/fs/cgroup$group/cgroup.procs" "/sys/fs/cgroup/systemd$group/cgroup.procs" \
+        2>/dev/null | sort -nu | tr '\\n' ' ' || true
+}
 mkdir -p "/run/systemd/system/$unit.d"
 printf '[Service]\\nRestart=no\\n' > "/run/systemd/system/$unit.d/$3"
 systemctl daemon-reload
+group=$(systemctl show --property=ControlGroup --value -- "$unit")
+pids=$(members)
+[ -n "$pids" ] || pids=$(systemctl show --property=MainPID --value -- "$unit" | grep -v '^0$' || true)
 """
     + LISTENERS
-    + '[ -z "$pids" ] || kill -9 $pids\n'
+    + """
+# Again until none is left, because one may have been forked meanwhile. One that has just ended was not killed.
+hit= left=$pids turns=0
+while [ -n "$left" ] && [ "$turns" -lt 100 ]; do
+    for p in $left; do if kill -9 "$p" 2>/dev/null; then hit="$hit $p"; fi; done
+    left=$(members)
+    [ -z "$left" ] || sleep 0.01
+    turns=$((turns + 1))
+done
+pids=$(printf '%s\\n' $hit $left | sort -nu | tr '\\n' ' ')
+"""
     + PROOF
 )
 
