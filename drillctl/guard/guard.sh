@@ -210,14 +210,22 @@ undo_all() { # id of the only one, or nothing
 }
 
 # The drop-in keeps systemd from restarting the unit, or makes it fail. With a health URL, what runs may have been
-# started with it: it is restarted, unless it was not there any more or the URL answers 200.
+# started with it: it is restarted, unless it was not there any more, or what runs is from before it and answers 200.
 revive_unit() { # unit, drop-in, health URL or nothing
     verb=start
-    [ ! -e "$2" ] || [ -z "$3" ] || answers "$3" || verb=restart
+    [ ! -e "$2" ] || [ -z "$3" ] || { older "$1" "$2" && answers "$3"; } || verb=restart
     rm -f -- "$2"
     rmdir -- "${2%/*}" 2>/dev/null
     systemctl reset-failed -- "$1" 2>/dev/null 9<&-
     { systemctl daemon-reload && systemctl $verb --no-block -- "$1"; } 9<&- || oops "systemctl cannot $verb $1"
+}
+
+# Tell whether a unit's main process surely began before a file was written: in an earlier second of the wall clock.
+older() { # unit, file
+    # As in `Tue 2026-01-06 12:00:00 UTC`; busybox's date understands no more than the middle.
+    began=$(TZ=UTC systemctl show --property=ExecMainStartTimestamp --value -- "$1" 9<&- |
+        { read -r _ day time zone && [ "$zone" = UTC ] && date -u -d "$day $time" +%s 2>/dev/null; }) &&
+        [ "$began" -lt "$(stat -c %Y -- "$2")" ]
 }
 
 # Let stopped processes go on. The token is a file; while it is there, something stops them again and again.

@@ -56,7 +56,7 @@ def _arguments(inventory: Inventory, host: Host, undo: Undo) -> tuple[str, ...]:
 
 
 def _revive(inventory: Inventory, host: Host, arguments: Mapping[str, str]) -> tuple[str, ...]:
-    """Return how a server is started again; with a health URL it is restarted unless that answers 200."""
+    """Return how a server is started again; with a health URL it may be restarted (docs/guard.md)."""
     start = inventory.service.start
     unit = arguments.get("unit") or (start.unit if isinstance(start, SystemdStart) else None)
     if unit is None:

@@ -189,18 +189,36 @@ def test_one_undo_alone_is_carried_out_on_demand(guard: Guard) -> None:
 SYSTEMCTL = 'echo "$@" >> "$(dirname "$0")/calls"'
 
 
-@pytest.mark.parametrize(("healthy", "marked", "verb"), [
-    (False, True, "restart"), (True, True, "start"), (False, False, "start"),
+MARKED = 1_767_700_800.6
+"""When the drop-in was written: 2026-01-06 12:00:00.6 UTC."""
+
+
+@pytest.mark.parametrize(("healthy", "marked", "began", "verb"), [
+    (False, True, "Tue 2026-01-06 11:59:59 UTC", "restart"),
+    (True, True, "Tue 2026-01-06 11:59:59 UTC", "start"),
+    (True, True, "Mon 2026-01-05 23:00:00 UTC", "start"),
+    # Healthy with the fault in it: on the CPU, or with an altered model.
+    (True, True, "Tue 2026-01-06 12:00:01 UTC", "restart"),
+    (True, True, "Wed 2026-01-07 01:00:00 UTC", "restart"),
+    # Nobody knows which was first.
+    (True, True, "Tue 2026-01-06 12:00:00 UTC", "restart"),
+    (True, True, "Tue 2026-01-06 12:59:59 CET", "restart"),
+    (True, True, "", "restart"),
+    (True, True, "n/a", "restart"),
+    (True, True, "Tue yesterday noon UTC", "restart"),
+    (False, False, "Tue 2026-01-06 12:00:01 UTC", "start"),
 ])  # fmt: skip
 def test_a_server_that_was_restarted_with_a_fault_is_restarted_without_it(
-    guard: Guard, zone: Zone, healthy: bool, marked: bool, verb: str
+    guard: Guard, zone: Zone, healthy: bool, marked: bool, began: str, verb: str
 ) -> None:
     drop_in = guard.top / "unit.d" / "90-drillctl-hold.conf"
     if marked:
         drop_in.parent.mkdir()
         drop_in.touch()
+        os.utime(drop_in, (MARKED, MARKED))
     zone.status = 200 if healthy else 503
-    guard.put("systemctl", SYSTEMCTL)
+    shown = f'[ "$1" != show ] || {{ [ "$TZ" = UTC ] && echo "{began}"; exit; }}'
+    guard.put("systemctl", f"{shown}\n{SYSTEMCTL}")
     guard.acquire()
     words = ("systemd", "inference.service", str(drop_in), zone.url)
     guard.say("register", "1", "service.revive", "service.revive", *words)
