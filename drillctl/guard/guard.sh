@@ -17,6 +17,7 @@
 # Exit codes: 0 done, 2 wrong words, 74 the disk did not take it, 75 somebody else has the lease, 76 the lease is not
 # yours any more, 77 undos are outstanding. Every state file is replaced as a whole by a rename; all but the clock are
 # synced first. The clock needs no sync: after a crash it is from another boot, or empty, and both count as run out.
+# shellcheck disable=SC2030,SC2031 # D is another folder in one subshell only, on purpose
 set -u
 umask 077
 export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -126,6 +127,23 @@ show() {
     [ ! -f "$D/log" ] || tail -n 20 "$D/log" | sed 's/^/log /'
 }
 
+# An inventory that calls this machine by another name has its lease in a folder beside this one. Shows the first such
+# lease that another run holds, or left unfinished; one machine may play several hosts of one run.
+crowded() { # run
+    for other in "${D%/*}"/*/lease; do
+        [ -f "$other" ] && [ "$other" != "$D/lease" ] || continue
+        (
+            D=${other%/lease}
+            load
+            [ "$state" != free ] && [ "$run" != "$1" ] || exit 1
+            [ "$state" = held ] || outstanding || exit 1
+            show
+            echo "beside $D"
+        ) && return
+    done
+    return 1
+}
+
 acquire() { # run, owner, TTL
     # While this waited for the lock, the guard may have finished, and removed itself: a lease would have nobody.
     [ -e "$D/guard.sh" ] || fail 127 "guard.sh is gone"
@@ -142,6 +160,8 @@ acquire() { # run, owner, TTL
     echo "$epoch" | put epoch || exit
     wind
     printf '%s\n' "run $1" "owner $2" "since $(date -u +%Y-%m-%dT%H:%M:%SZ)" "ttl $3" | put lease || exit
+    # Only now: of two that come at once, at least one sees the other. What is this run's already, it may put back.
+    [ "$run" = "$1" ] || ! crowded "$1" || { finish; exit 75; }
     keep_looking
     echo "epoch $epoch"
 }

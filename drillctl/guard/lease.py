@@ -32,7 +32,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Holding:
-    """What a guard holds. `remaining` is in seconds; `since` is the host's wall clock in UTC; `log` its last lines."""
+    """What a guard holds. `remaining` is in seconds; `since` is the host's wall clock in UTC; `log` its last lines.
+
+    `beside` is the folder of the guard that holds it, where that is another one on the same machine.
+    """
 
     host: str
     state: State = "free"
@@ -44,6 +47,7 @@ class Holding:
     remaining: int = 0
     orders: tuple[Order, ...] = ()
     log: tuple[str, ...] = ()
+    beside: str = ""
 
     @property
     def until(self) -> str:
@@ -86,6 +90,12 @@ class Held(NotStarted):
                 f"(outstanding: {outstanding})"
             )
             hint = "run `drillctl recover`, then try again"
+        if holding.beside:
+            message += f"; its inventory calls this machine {holding.beside.rpartition('/')[2]}"
+            by_hand = f"sh {holding.beside}/guard.sh {holding.beside} break {holding.run}"
+            hint = (
+                f"wait for its end, or run `drillctl recover` with its inventory; `{by_hand}` there ends it in any case"
+            )
         super().__init__(message, host=holding.host, hint=hint, state="nothing was changed")
 
 
@@ -126,4 +136,5 @@ def parse(host: str, text: str) -> Holding:
         remaining=max(0, int(numbers["remaining"])),
         orders=tuple(orders),
         log=tuple(log),
+        beside=values.get("beside", ""),
     )

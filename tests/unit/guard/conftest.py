@@ -79,6 +79,10 @@ class Guard:
         """Take the lease and return the epoch."""
         return self.say("acquire", run, "me@here pid 7", str(ttl), stdin=stdin).removeprefix("epoch ")
 
+    def epoch(self) -> str:
+        """Return the epoch of the newest lease."""
+        return (self.folder / "epoch").read_text().strip()
+
     def show(self) -> Holding:
         """Return what it holds."""
         if not (self.folder / "guard.sh").exists():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 from drillctl.guard.client import program
 
@@ -167,6 +170,86 @@ def test_many_registrations_at_once_are_all_there(guard: Guard) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: guard.say("register", "1", f"id-{n}", *NOTE), range(20)))
     assert {order.id for order in guard.show().orders} == {f"id-{n}" for n in range(20)}
+
+
+def beside(guard: Guard, name: str) -> Guard:
+    """Return the guard of the same machine under another name."""
+    other = copy.copy(guard)
+    other.folder = guard.folder.parent / name
+    other.folder.mkdir(mode=0o700)
+    other.install()
+    return other
+
+
+@pytest.mark.parametrize("without", [(), ("flock",)])
+def test_a_machine_has_one_drill_whatever_inventories_call_it(guard: Guard, without: tuple[str, ...]) -> None:
+    guard.without = without
+    guard.install()
+    other = beside(guard, "gw 1")
+    try:
+        other.acquire("run-1")
+        refused = guard.start("acquire", "run-2", "you", "30")
+        assert refused.returncode == HELD
+        assert "state held\nepoch 1\nrun run-1\nowner me@here pid 7\n" in refused.stdout
+        assert refused.stdout.endswith(f"beside {other.folder}\n")
+        assert guard.files() == {"epoch"}
+        # The same run may have both: the machine plays two of its hosts.
+        guard.install()
+        guard.acquire("run-1")
+        # Unfinished counts as held, as it does under the machine's own name.
+        other.say("register", "1", "a", "gateway.restore", *RESTORE, stdin=b"x")
+        other.kill_watch()
+        other.expire()
+        guard.say("release", guard.epoch())
+        guard.install()
+        refused = guard.start("acquire", "run-2", "you", "30")
+        assert (refused.returncode, "state expired" in refused.stdout) == (HELD, True)
+        # What is nobody's any more is in nobody's way.
+        other.say("break", "run-1", "forget")
+        guard.install()
+        guard.acquire("run-2")
+    finally:
+        other.end()
+
+
+def test_the_locks_of_guards_beside_are_left_to_them(guard: Guard) -> None:
+    guard.without = ("flock",)
+    guard.install()
+    other = beside(guard, "gw-1")
+    try:
+        other.acquire("run-1")
+        (other.folder / "lock").symlink_to("1 5 another-boot")
+        assert guard.start("acquire", "run-2", "you", "30").returncode == HELD
+        assert (other.folder / "lock").is_symlink()
+        assert not (guard.folder / "lock").is_symlink()
+    finally:
+        other.end()
+
+
+def test_a_run_puts_back_what_it_left_although_another_one_is_beside(guard: Guard) -> None:
+    guard.acquire("run-1")
+    guard.say("register", "1", "a", *NOTE)
+    other = beside(guard, "gw-1")
+    try:
+        (guard.folder / "lease").rename(guard.top / "lease")
+        other.acquire("run-2")
+        (guard.top / "lease").rename(guard.folder / "lease")
+        assert guard.acquire("run-1") == "2"
+        guard.say("undo", "2")
+    finally:
+        other.end()
+
+
+def test_of_two_names_of_one_machine_at_most_one_gets_the_lease(guard: Guard) -> None:
+    names = [guard, *(beside(guard, f"gw-{number}") for number in range(3))]
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            done = list(pool.map(lambda one: one.start("acquire", f"run {one.folder.name}", "x", "30"), names))
+        assert {d.returncode for d in done} <= {0, HELD}
+        assert sum(d.returncode == 0 for d in done) <= 1
+    finally:
+        for one in names:
+            one.end()
 
 
 def test_without_flock_only_one_gets_the_lease_too(any_guard: Guard) -> None:

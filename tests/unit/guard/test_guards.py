@@ -50,11 +50,12 @@ ESTATE = Inventory.model_validate(
 
 
 class Ordinary(LocalTransport):
-    """This machine as an ordinary user sees it, with a home of the test's own. `said` are the commands."""
+    """This machine as an ordinary user sees it, with a home of the host's own. `said` are the commands."""
 
-    def __init__(self, host: str, home: Path) -> None:
+    def __init__(self, host: str, home: Path, programs: Path) -> None:
         super().__init__(host)
         self.home = home
+        self.programs = programs
         self.said: list[str] = []
         self.broken = False
 
@@ -62,7 +63,7 @@ class Ordinary(LocalTransport):
         self.said.append(command)
         if self.broken:
             command = "echo the host is gone >&2; exit 9"
-        prefix = f"export HOME={shlex.quote(str(self.home))} PATH={shlex.quote(str(self.home / 'bin'))}:$PATH; "
+        prefix = f"export HOME={shlex.quote(str(self.home))} PATH={shlex.quote(str(self.programs))}:$PATH; "
         return super().execute(prefix + command, stdin, timeout)
 
 
@@ -75,7 +76,7 @@ class Hosts:
         identity = folder / "bin" / "id"
         identity.write_text("#!/bin/sh\necho 1000\n")
         identity.chmod(0o755)
-        self.transports = {host.name: Ordinary(host.name, folder) for host in ESTATE.hosts}
+        self.transports = {host.name: Ordinary(host.name, folder / host.name, folder / "bin") for host in ESTATE.hosts}
         self.made: list[Guards] = []
 
     def guards(self, run: str, ttl: int = 30) -> Guards:
@@ -86,15 +87,24 @@ class Hosts:
     def client(self, host: str) -> GuardClient:
         return GuardClient(self.transports[host])
 
+    def state(self, host: str) -> Path:
+        """Return the folder of a host's guard."""
+        return self.transports[host].home / ".drillctl" / host
+
     def files(self, host: str) -> set[str]:
-        return {path.name for path in (self.folder / ".drillctl" / host).iterdir()}
+        return {path.name for path in self.state(host).iterdir()}
+
+    def on_one_machine(self) -> None:
+        """Make all hosts one machine: for those with one home there is one folder of guards."""
+        for transport in self.transports.values():
+            transport.home = self.folder
 
     def close(self) -> None:
         for guards in self.made:
             guards.close()
         for host in self.transports:
             # Watches end within a second of the end of their lease.
-            for path in (self.folder / ".drillctl" / host).glob("lease"):
+            for path in self.state(host).glob("lease"):
                 path.unlink()
 
 
@@ -115,7 +125,7 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
 def test_the_program_is_replaced_only_when_it_differs(hosts: Hosts) -> None:
     client = hosts.client("g-1")
     client.acquire("run-1", "me", 30)
-    path = hosts.folder / ".drillctl" / "g-1" / "guard.sh"
+    path = hosts.state("g-1") / "guard.sh"
     assert path.read_bytes() == program()
     inode = path.stat().st_ino
     client.acquire("run-1", "me", 30)
@@ -151,7 +161,7 @@ def test_a_connection_lost_while_the_lease_is_taken_leaves_no_guard(hosts: Hosts
 
 def test_a_guard_that_could_not_take_the_lease_is_not_left_behind(hosts: Hosts) -> None:
     # Where a folder is in the way the guard can write nothing down; a mode would not keep root from it.
-    (hosts.folder / ".drillctl" / "g-1" / ".new").mkdir(parents=True)
+    (hosts.state("g-1") / ".new").mkdir(parents=True)
     with pytest.raises(CommandFailed, match="epoch could not be written"):
         hosts.client("g-1").acquire("run-1", "me", 30)
     assert "guard.sh" not in hosts.files("g-1")
@@ -182,6 +192,22 @@ def test_one_refusal_gives_back_what_was_taken(hosts: Hosts) -> None:
     assert hosts.client("g-1").show().state == "free"
     assert hosts.client("a-1").show().state == "free"
     assert other.show().run == "theirs"
+
+
+def test_one_machine_may_play_all_hosts_of_one_run_but_of_no_two(hosts: Hosts) -> None:
+    hosts.on_one_machine()
+    first = hosts.guards("ours")
+    first.acquire(again=False)
+    assert {hosts.client(host).show().run for host in hosts.transports} == {"ours"}
+    first.release()
+    hosts.client("g-2").acquire("theirs", "ann@desk pid 5", 30)
+    with pytest.raises(
+        Held, match=r"g-1: another drill .* theirs, by ann@desk pid 5.* calls this machine g-2"
+    ) as caught:
+        hosts.guards("ours").acquire(again=False)
+    folder = hosts.state("g-2")
+    assert f"`sh {folder}/guard.sh {folder} break theirs`" in (caught.value.hint or "")
+    assert all(hosts.files(host) == {"epoch"} for host in ("g-1", "a-1", "b-1"))
 
 
 def test_gateways_come_first_by_name(hosts: Hosts) -> None:

@@ -212,3 +212,6 @@ def test_who_is_refused_hears_who_since_and_until() -> None:
     assert "unfinished" in str(stuck)
     assert "gateway.restore" in str(stuck)
     assert "recover" in str(stuck.hint)
+    beside = Held(parse("g-1", "state held\nepoch 3\nrun run-9\nbeside /var/lib/drillctl/gateway\n"))
+    assert "its inventory calls this machine gateway" in str(beside)
+    assert "sh /var/lib/drillctl/gateway/guard.sh /var/lib/drillctl/gateway break run-9" in str(beside.hint)
