@@ -41,7 +41,7 @@ pids=$(members)
     + LISTENERS
     + """
 # Again until none is left, because one may have been forked meanwhile. One that has just ended was not killed.
-hit= left=$pids turns=0
+hit='' left=$pids turns=0
 while [ -n "$left" ] && [ "$turns" -lt 100 ]; do
     for p in $left; do if kill -9 "$p" 2>/dev/null; then hit="$hit $p"; fi; done
     left=$(members)
