@@ -381,7 +381,7 @@ def test_what_a_guard_holds_later_tells_whether_a_run_is_over_there(hosts: Hosts
     if then == "taken by another run":
         hosts.client("g-1").acquire("run-2", "ann", 30)
     elif then == "deleted":
-        (hosts.folder / ".drillctl" / "g-1" / "epoch").unlink()
+        (hosts.state("g-1") / "epoch").unlink()
     fleet = Fleet(ESTATE, hosts.transports)
     held = {name: one for name, one in recovery.ask(ESTATE, fleet).items() if isinstance(one, Holding)}
     found = takeover.standings("run-1", held, {"g-1"}, insist=False)
