@@ -9,6 +9,7 @@ import requests
 
 from drillctl.errors import DrillctlError
 from drillctl.hosts.fleet import connect_all, each
+from drillctl.printable import printable
 from drillctl.survey import HostSurvey, survey, why
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def serving_zone(inventory: Inventory) -> tuple[str | None, str | None]:
         session.trust_env = False
         try:
             reply = session.get(url, timeout=5)
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # ValueError: a redirect to what is no URL
             return None, f"{url} gives no answer to a client ({type(error).__name__})"
     zone = reply.headers.get(inventory.service.zone_header)
     if reply.status_code != 200:
@@ -150,7 +151,7 @@ def _host_problems(inventory: Inventory, host: HostSurvey) -> list[str]:
 def wrong_role(host: HostSurvey) -> str | None:
     """Return what is wrong with the role that a server says it has, or None."""
     wanted = "main" if host.role == "primary" else "backup"
-    said = host.info.get("service")
+    said = printable(host.info.get("service"), 80)
     if said != wanted or host.info.get("is_primary") is not (host.role == "primary"):
         return f"{host.name}: it says that it is `{said}`; the {host.role} must say `{wanted}` (SERVICE_NAME)"
     return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from drillctl.errors import CommandFailed, DrillctlError, HostError
 from drillctl.hosts import http
 from drillctl.hosts.service import ServiceState, manager_of
+from drillctl.printable import printable
 
 if TYPE_CHECKING:
     from drillctl.hosts.fleet import Fleet
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 HASH_TIMEOUT = 120.0
 """Seconds to hash the model file on a host; 628 MB take about 2 s on a slow core."""
+
+LONGEST_UPTIME = 1e10
+"""Seconds, three centuries; a longer one is no uptime."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,19 @@ class Health:
     def __str__(self) -> str:
         """Return it in words."""
         return f"its health is `{self.health}`" + (f": {self.reason}" if self.reason else "")
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a server publishes of itself: the whole document, its device, and the sha256 of the model that it loaded.
+
+    `problem` says what of it cannot be understood.
+    """
+
+    document: dict[str, Any]
+    device: str | None = None
+    sha256: str | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,13 +95,9 @@ def survey(inventory: Inventory, fleet: Fleet, host: Host, *, hash_model: bool =
     try:
         health = ask(inventory, fleet, host, inventory.service.paths.health)
         found["health"] = read_health(health)
-        info = ask(inventory, fleet, host, inventory.service.paths.info).json()
-        model = info.get("model")
-        found |= {
-            "info": info,
-            "device": info.get("device"),
-            "sha256_loaded": model.get("sha256") if isinstance(model, dict) else None,
-        }
+        info = read_info(ask(inventory, fleet, host, inventory.service.paths.info))
+        found |= {"info": info.document, "device": info.device, "sha256_loaded": info.sha256}
+        problems += [info.problem] if info.problem else []
     except HostError as error:
         problems.append(error.message)
     return HostSurvey(**about, **found, problem="; ".join(problems) or None)
@@ -111,12 +125,32 @@ def way_to(inventory: Inventory, fleet: Fleet, host: Host) -> tuple[Transport, s
 def read_health(reply: http.Reply) -> Health:
     """Read an answer of the health endpoint."""
     document = reply.json()
-    uptime = document.get("uptime_sec")
     return Health(
-        health=str(document.get("status", f"HTTP {reply.status}")),
+        health=printable(document.get("status", f"HTTP {reply.status}")),
         ready=reply.status == 200,
-        uptime_sec=float(uptime) if isinstance(uptime, (int, float)) else None,
-        reason=str(document["reason"]) if document.get("reason") else None,
+        uptime_sec=_uptime(document.get("uptime_sec")),
+        reason=printable(document["reason"]) if document.get("reason") else None,
+    )
+
+
+def _uptime(said: object) -> float | None:
+    """Return seconds; None for what cannot be any, such as true, NaN or a number of 400 digits."""
+    if isinstance(said, bool) or not isinstance(said, (int, float)) or not 0 <= said <= LONGEST_UPTIME:
+        return None
+    return float(said)
+
+
+def read_info(reply: http.Reply) -> Info:
+    """Read an answer of the info endpoint: whatever it says, what is not of its kind is not known."""
+    document = reply.json()
+    device, model = document.get("device"), document.get("model")
+    said = model.get("sha256") if isinstance(model, dict) else None
+    sha256 = said.lower() if isinstance(said, str) and _is_sha256(said.lower()) else None
+    return Info(
+        document,
+        device=printable(device) if isinstance(device, str) else None,
+        sha256=sha256,
+        problem=None if said is None or sha256 else f"its server gives `{printable(said, 80)}` for the model's sha256",
     )
 
 
@@ -127,9 +161,13 @@ def model_hash(transport: Transport, path: str) -> str:
     ).text
     # GNU sha256sum puts a backslash first when the file's name needs one.
     digest = text.lstrip("\\").split(" ", 1)[0].lower()
-    if len(digest) != 64:
+    if not _is_sha256(digest):
         raise CommandFailed(f"hashing {path} said `{text[:80]}`", host=transport.host)
     return digest
+
+
+def _is_sha256(text: str) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 def machine_facts(transport: Transport) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from drillctl.errors import HistoryError
 
@@ -53,6 +53,13 @@ def trouble(error: Exception, address: Address) -> HistoryError:
     said = address.clean(" ".join(str(original).split()))
     message = f"the history {address.shown} cannot be used: {what} ({said})"
     return HistoryError(message, hint=advice, state=_KEPT)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Tell whether an error of storing is about what was to be stored, which no other attempt would mend."""
+    if isinstance(error, HistoryError):
+        return isinstance(error.__cause__, (DataError, IntegrityError))
+    return isinstance(error, (ValueError, TypeError, OverflowError))  # by Python itself, before the database has a say
 
 
 def _meaning(original: BaseException, code: str | None) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from drillctl.errors import Unreachable
+from drillctl.printable import printable
 
 if TYPE_CHECKING:
     import socket
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 MAX_BODY = 8 << 20
 """Bytes of an answer that are read; a longer one is an error, not a full memory."""
+
+DEEPEST = 100
+"""Objects and lists within each other in a JSON document; whoever walks through one goes one call deeper for each."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,27 @@ class Reply:
     seconds: float
 
     def json(self) -> dict[str, Any]:
-        """Return the body as a JSON object; an empty one when it is something else."""
+        """Return the body as a JSON object; an empty one when it is something else, or cannot be worked with."""
         try:
             document = json.loads(self.body)
-        except ValueError:
+            if not isinstance(document, dict) or _too_deep(document):
+                return {}
+            json.dumps(document, ensure_ascii=False).encode()  # half of a character can be read, but not be stored
+        except (ValueError, RecursionError):
             return {}
-        return document if isinstance(document, dict) else {}
+        return document
+
+
+def _too_deep(document: object) -> bool:
+    level = [document]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, (dict, list))
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+    return bool(level)
 
 
 class _Kept:
@@ -94,7 +113,7 @@ def over(
         cut = answer.length if len(content) <= MAX_BODY else None
         answer.close()
     except (OSError, http.client.HTTPException) as error:
-        reason = str(error) or type(error).__name__
+        reason = printable(error) or type(error).__name__
         raise Unreachable(f"{address}:{port}{path} gave no answer ({reason})", host=host) from None
     finally:
         wire.close()

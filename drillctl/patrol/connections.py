@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from drillctl.errors import DrillctlError, HostKeyRefused
 from drillctl.hosts.fleet import Fleet, each, login
+from drillctl.patrol import bug
 from drillctl.patrol.look import Trouble
 
 if TYPE_CHECKING:
@@ -70,8 +71,12 @@ class Connections:
     def _attempt(self, host: Host) -> None:
         try:
             self._open[host.name] = self._connect(host)
-        except DrillctlError as error:
-            self._troubles[host.name] = Trouble(error.message, refused=isinstance(error, HostKeyRefused))
+        except Exception as error:  # noqa: BLE001 - whatever a host says at its login, the others are to be looked at
+            self._troubles[host.name] = (
+                Trouble(error.message, refused=isinstance(error, HostKeyRefused))
+                if isinstance(error, DrillctlError)
+                else Trouble(bug.in_words(error), bug=True)
+            )
             pause = min(LONGEST_PAUSE, self._pauses.get(host.name, FIRST_PAUSE / 2) * 2)
             self._pauses[host.name] = pause
             self._again[host.name] = time.monotonic() + pause

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from drillctl.inventory import Inventory
     from drillctl.patrol.baseline import Baseline
+    from drillctl.patrol.finding import Kind
     from drillctl.patrol.look import GatewayLook, Look, Trouble, ZoneLook
 
 SHORT = 12
@@ -35,7 +36,8 @@ def findings(inventory: Inventory, look: Look, baseline: Baseline) -> tuple[Find
 
 
 def _trouble(name: str, trouble: Trouble) -> Finding:
-    return Finding("host-key" if trouble.refused else "unreachable", name, trouble.message)
+    kind: Kind = "bug" if trouble.bug else "host-key" if trouble.refused else "unreachable"
+    return Finding(kind, name, trouble.message)
 
 
 def _zone_host(inventory: Inventory, look: ZoneLook, baseline: Baseline) -> Iterator[Finding]:
@@ -49,6 +51,8 @@ def _zone_host(inventory: Inventory, look: ZoneLook, baseline: Baseline) -> Iter
         yield Finding("role", name, wrong.removeprefix(f"{name}: "))
     if about.sha256_loaded not in {None, pinned}:
         yield Finding("model-loaded", name, f"the loaded model is {_short(about.sha256_loaded)}, {_pinned(pinned)}")
+    if look.untold is not None:
+        yield Finding("model-loaded", name, f"the loaded model cannot be told: {look.untold}")
     if about.sha256_disk not in {None, pinned}:
         yield Finding("model-disk", name, f"the model on disk is {_short(about.sha256_disk)}, {_pinned(pinned)}")
     if look.unchecked is not None:

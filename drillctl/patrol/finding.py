@@ -8,6 +8,7 @@ from typing import Literal
 Kind = Literal[
     "unreachable",
     "host-key",
+    "bug",
     "health",
     "role",
     "model-loaded",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drillctl.history.sample import Sample
+from drillctl.printable import printable
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -13,25 +14,34 @@ if TYPE_CHECKING:
     from drillctl.guard.lease import Holding
     from drillctl.survey import Health, HostSurvey
 
+LONGEST_PROBLEM = 2000
+"""Characters of what is wrong with a host that are stored."""
+
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why a host, or something on it, could not be asked; `refused` means that its host key was not the known one."""
+    """Why a host, or something on it, could not be asked.
+
+    `refused` means that its host key was not the known one, `bug` that drillctl failed, whatever the host may be like.
+    """
 
     message: str
     refused: bool = False
+    bug: bool = False
 
 
 @dataclass(frozen=True)
 class ZoneLook:
     """One zone host: what its server says, how long the answer took (seconds), and the model as it lies on disk.
 
-    `unchecked` says why the model on disk cannot be looked at, although the host can be.
+    `unchecked` says why the model on disk cannot be looked at, although the host can be; `untold` what is said in the
+    place of the hash of the model as loaded.
     """
 
     survey: HostSurvey
     trouble: Trouble | None = None
     unchecked: str | None = None
+    untold: str | None = None
     latency: float | None = None
     fingerprint: str | None = None
 
@@ -89,7 +99,7 @@ class Look:
                 latency_seconds=zone.latency,
                 model_sha256=zone.survey.sha256_loaded,
                 fingerprint=zone.fingerprint,
-                problem=zone.trouble.message if zone.trouble else zone.survey.problem,
+                problem=_printable(zone.trouble.message if zone.trouble else zone.survey.problem),
             )
             for zone in self.zones
         ]
@@ -104,8 +114,13 @@ class Look:
                 config_sha256=gateway.config_sha256,
                 configured_zone=self.configured_zone,
                 serving_zone=self.serving_zone,
-                problem=gateway.trouble.message if gateway.trouble else None,
+                problem=_printable(gateway.trouble.message if gateway.trouble else None),
             )
             for gateway in self.gateways
         ]
         return rows
+
+
+def _printable(problem: str | None) -> str | None:
+    """Return what is wrong without what a database refuses: it may quote what a host said."""
+    return None if problem is None else printable(problem, LONGEST_PROBLEM)

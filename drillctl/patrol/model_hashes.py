@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from drillctl import survey
 from drillctl.errors import HostError, Unreachable
+from drillctl.patrol import bug
 
 if TYPE_CHECKING:
     from drillctl.hosts.transport import Transport
@@ -78,6 +79,10 @@ class ModelHashes:
             return  # the look itself says what is wrong with the host
         except HostError as error:
             self._known[transport.host] = _Hashed(signature, None, time.monotonic(), error)
+            return
+        except Exception as error:  # noqa: BLE001 - a thread that dies unseen would leave the hash unknown for good
+            failed = HostError(bug.in_words(error), host=transport.host)
+            self._known[transport.host] = _Hashed(signature, None, time.monotonic(), failed)
             return
         self.computed += 1
         self._known[transport.host] = _Hashed(signature, sha256, time.monotonic())

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from drillctl.errors import HistoryError
-from drillctl.patrol import drift
+from drillctl.patrol import bug, drift
 from drillctl.patrol.baseline import Baseline
 from drillctl.patrol.damping import Change, Damping
 from drillctl.patrol.event import Event
@@ -18,7 +18,7 @@ from drillctl.patrol.ticks import Ticks
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from drillctl.history.sample import Sample
     from drillctl.inventory import Inventory
@@ -69,6 +69,7 @@ class Patrol:
         self._drill = ""
         self._waiting: deque[list[Sample]] = deque(maxlen=KEPT_LOOKS)
         self._store_well = True
+        self._refused: set[str] = set()
         self._accept = False
 
     @property
@@ -159,8 +160,9 @@ class Patrol:
         self._waiting.append(look.samples(self.inventory.name))
         try:
             while self._waiting:
-                self.store.add_samples(self._waiting[0])
+                refused = self._stored(self.store, self._waiting[0])
                 self._waiting.popleft()
+                self._note_refused(look, refused)
         except HistoryError as error:
             if self._store_well:
                 self._event(look.at, "note", f"{error}; the last {KEPT_LOOKS} looks are kept until it can be used")
@@ -169,3 +171,28 @@ class Patrol:
         if not self._store_well:
             self._event(look.at, "note", "the history can be used again")
         self._store_well = True
+
+    def _stored(self, store: Store, samples: Sequence[Sample]) -> dict[str, str]:
+        """Store samples; return by host why one was refused for what it says. Only the others can ever be stored.
+
+        Raises HistoryError when the history cannot be used.
+        """
+        try:
+            store.add_samples(samples)
+        except Exception as error:
+            from drillctl.history.trouble import is_refusal
+
+            if not is_refusal(error):
+                raise
+            if len(samples) == 1:
+                return {samples[0].host: str(error) if isinstance(error, HistoryError) else bug.in_words(error)}
+            return {host: why for sample in samples for host, why in self._stored(store, [sample]).items()}
+        return {}
+
+    def _note_refused(self, look: Look, refused: Mapping[str, str]) -> None:
+        """Say of which hosts samples are dropped; once, while it stays so."""
+        for host in sorted(refused.keys() - self._refused):
+            self._event(look.at, "note", f"{host}: what was seen of it is not stored: {refused[host]}")
+        for host in sorted(self._refused - refused.keys()):
+            self._event(look.at, "note", f"{host}: what is seen of it is stored again")
+        self._refused = set(refused)

@@ -13,6 +13,7 @@ from drillctl.compare.identity import digest
 from drillctl.errors import DrillctlError, HostError, Unreachable
 from drillctl.guard.client import GuardClient
 from drillctl.hosts.fleet import Fleet, each
+from drillctl.patrol import bug
 from drillctl.patrol.look import GatewayLook, Look, Trouble, ZoneLook
 from drillctl.patrol.model_hashes import ModelHashes
 from drillctl.survey import Health, HostSurvey
@@ -44,18 +45,9 @@ class Sampler:
         """Look once. Hosts that cannot be reached are part of what was found, not exceptions."""
         at, begun = datetime.now(UTC), time.monotonic()
         fleet, troubles = self.connections.fleet()
-        hosts = self.inventory.hosts
-        gateways = {host.name for host in self.inventory.gateway.hosts}
-        found: dict[str, Any] = each(
-            hosts,
-            lambda host: (
-                self._gateway(fleet, host, troubles)
-                if host.name in gateways
-                else self._zone_host(fleet, host, troubles)
-            ),
-        )
+        found: dict[str, Any] = each(self.inventory.hosts, lambda host: self._host(fleet, host, troubles))
         configured, reason, configs = self._configured(fleet)
-        serving, problem = overview.serving_zone(self.inventory)
+        serving, problem = self._serving()
         return Look(
             at=at,
             zones=tuple(found[host.name] for zone in self.inventory.zones for host in zone.hosts),
@@ -69,17 +61,28 @@ class Sampler:
             seconds=time.monotonic() - begun,
         )
 
-    def _zone_host(self, fleet: Fleet, host: Host, troubles: dict[str, Trouble]) -> ZoneLook:
+    def _host(self, fleet: Fleet, host: Host, troubles: dict[str, Trouble]) -> ZoneLook | GatewayLook:
+        """Look at one host. What nobody foresaw is this host's trouble alone: the others are looked at as ever."""
+        gateway = host in self.inventory.gateway.hosts
+        try:
+            return self._gateway(fleet, host, troubles) if gateway else self._zone_host(fleet, host, troubles)
+        except Exception as error:  # noqa: BLE001 - a patrol that ends alarms nobody of anything
+            trouble = Trouble(bug.in_words(error), bug=True)
+            return GatewayLook(host.name, trouble) if gateway else ZoneLook(self._about(host), trouble)
+
+    def _about(self, host: Host) -> HostSurvey:
         zone = next(zone for zone in self.inventory.zones if host in zone.hosts)
-        path = self.inventory.model_path(host)
-        about = HostSurvey(host.name, zone.name, zone.role, host.address, path)
+        return HostSurvey(host.name, zone.name, zone.role, host.address, self.inventory.model_path(host))
+
+    def _zone_host(self, fleet: Fleet, host: Host, troubles: dict[str, Trouble]) -> ZoneLook:
+        about = self._about(host)
         transport = fleet.transports.get(host.name)
         if transport is None:
             return ZoneLook(about, troubles.get(host.name) or Trouble("not connected yet"))
         trouble: Trouble | None = None
         unchecked: str | None = None
         try:
-            about = replace(about, sha256_disk=self.hashes.of(transport, path, wait=self._wait))
+            about = replace(about, sha256_disk=self.hashes.of(transport, about.model_path, wait=self._wait))
         except Unreachable as error:
             self.connections.lost(host.name, error.message)
             trouble = Trouble(error.message)
@@ -109,7 +112,8 @@ class Sampler:
             if look.health.ready and gateway is not None and fleet[gateway].alive(ALIVE):
                 problems.append("its server answers on its own host, but not to the gateway")
                 about = replace(look.survey, health=Health(CUT_OFF, uptime_sec=look.health.uptime_sec))
-                look = ZoneLook(about, fingerprint=look.fingerprint)
+                look = ZoneLook(about, fingerprint=look.fingerprint, untold=look.untold)
+        problems += [look.untold] if look.untold else []
         return replace(look, survey=replace(look.survey, problem="; ".join(problems) or None))
 
     def _asked(self, fleet: Fleet, host: Host, about: HostSurvey) -> ZoneLook:
@@ -117,11 +121,10 @@ class Sampler:
         paths = self.inventory.service.paths
         reply = survey.ask(self.inventory, fleet, host, paths.health, ASK)
         about = replace(about, health=survey.read_health(reply))
-        info = survey.ask(self.inventory, fleet, host, paths.info, ASK).json()
-        model = info.get("model")
-        sha256 = model.get("sha256") if isinstance(model, dict) else None
-        about = replace(about, info=info, device=info.get("device"), sha256_loaded=sha256)
-        return ZoneLook(about, latency=reply.seconds, fingerprint=digest(info) if about.health.ready else None)
+        info = survey.read_info(survey.ask(self.inventory, fleet, host, paths.info, ASK))
+        about = replace(about, info=info.document, device=info.device, sha256_loaded=info.sha256)
+        fingerprint = digest(info.document) if about.health.ready else None
+        return ZoneLook(about, latency=reply.seconds, fingerprint=fingerprint, untold=info.problem)
 
     def _gateway(self, fleet: Fleet, host: Host, troubles: dict[str, Trouble]) -> GatewayLook:
         transport = fleet.transports.get(host.name)
@@ -134,6 +137,13 @@ class Sampler:
             return GatewayLook(host.name, Trouble(error.message))
         except HostError as error:
             return GatewayLook(host.name, Trouble(error.message))
+
+    def _serving(self) -> tuple[str | None, str | None]:
+        """Return the zone that answers clients, or why it is none."""
+        try:
+            return overview.serving_zone(self.inventory)
+        except Exception as error:  # noqa: BLE001 - as for every single host
+            return None, bug.in_words(error)
 
     def _configured(self, fleet: Fleet) -> tuple[str | None, str | None, dict[str, str]]:
         """Return the zone that the reachable gateway hosts are configured for, why it is none, and their configs."""
@@ -148,4 +158,6 @@ class Sampler:
             config = gateway_of(of_reachable, fleet.transports, "watch").read()
         except DrillctlError as error:
             return None, survey.why(error), {}
+        except Exception as error:  # noqa: BLE001 - as for every single host
+            return None, bug.in_words(error), {}
         return config.configured_zone, config.reason, {host.host: host.sha256 for host in config.hosts}

@@ -104,6 +104,13 @@ def test_each_trouble_is_told_and_the_rest_is_still_found(estate: Inventory) -> 
         (b"<html>", 502, Health("HTTP 502", ready=False)),
         (b"[]", 200, Health("HTTP 200", ready=True)),
         (b'{"status": null, "uptime_sec": "long"}', 200, Health("None", ready=True)),
+        (b'{"status": "ok", "uptime_sec": %s}' % (b"9" * 400), 200, Health("ok", ready=True)),
+        (b'{"status": "ok", "uptime_sec": NaN}', 200, Health("ok", ready=True)),
+        (b'{"status": "ok", "uptime_sec": true}', 200, Health("ok", ready=True)),
+        (b'{"status": "a\\u0000b\\u001b[2J"}', 200, Health("a\\x00b\\x1b[2J", ready=True)),
+        (b'{"status": "\\ud800"}', 200, Health("HTTP 200", ready=True)),
+        (b"[" * 200_000, 200, Health("HTTP 200", ready=True)),
+        (b'{"a":' * 900 + b"1" + b"}" * 900, 200, Health("HTTP 200", ready=True)),
     ],
 )
 def test_health_is_read_whatever_it_says(body: bytes, status: int, health: Health) -> None:
@@ -113,6 +120,32 @@ def test_health_is_read_whatever_it_says(body: bytes, status: int, health: Healt
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b'{"model": "x"}', b'{"model": {"sha256": null}}', b"\xff"])
 def test_an_info_that_says_nothing_of_the_model_leaves_it_unknown(estate: Inventory, body: bytes) -> None:
     assert asked(estate, server=pages(HEALTHY, Page(body))).sha256_loaded is None
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (["x"], "['x']"),
+        (5, "5"),
+        (True, "True"),
+        ("0" * 63, "0" * 63),
+        (f"{SHA}\n", f"{SHA}\\n"),
+        ("é" * 10_000, "é" * 80 + "…"),
+    ],
+    ids=str,
+)
+def test_what_a_server_gives_for_a_hash_and_is_none_is_a_problem_of_its_host(
+    estate: Inventory, said: object, shown: str
+) -> None:
+    found = asked(estate, server=pages(HEALTHY, Page(json.dumps({"model": {"sha256": said}, "device": [1]}).encode())))
+    assert (found.sha256_loaded, found.device) == (None, None)
+    assert found.problem == f"its server gives `{shown}` for the model's sha256"
+    assert found.health.ready
+
+
+def test_a_loaded_models_hash_may_be_in_capitals(estate: Inventory) -> None:
+    page = Page(json.dumps({"model": {"sha256": SHA.upper()}}).encode())
+    assert asked(estate, server=pages(HEALTHY, page)).sha256_loaded == SHA
 
 
 @pytest.mark.parametrize(
@@ -128,7 +161,7 @@ def test_a_hash_is_read_as_sha256sum_prints_it(said: str, digest: str) -> None:
     assert survey.model_hash(host, "/m") == digest
 
 
-@pytest.mark.parametrize("said", [b"", b"abc  /m\n", b"sha256sum: warning\n"])
+@pytest.mark.parametrize("said", [b"", b"abc  /m\n", b"sha256sum: warning\n", b"g" * 64 + b"  /m\n"])
 def test_what_is_no_hash_is_refused(said: bytes) -> None:
     host = ScriptedTransport("a-1", {("sha256sum", "--"): Answer(said)})
     with pytest.raises(CommandFailed, match="hashing /m said"):

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy.exc import DataError
 
 from drillctl.errors import HistoryError, UsageError
 from drillctl.guard.lease import Holding
@@ -158,6 +159,36 @@ def test_a_history_that_fails_is_said_once_and_gets_everything_later(
     assert said[-1].text == "the history can be used again"
     assert len(store.samples) == 4 * 3, "four looks at three hosts"
     assert len({sample.at for sample in store.samples}) == 4
+
+
+class Picky(Full):
+    """A history that refuses what it cannot store, by Python or by the database; it knows each by its problem."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.well = True
+
+    def add_samples(self, samples: Sequence[Sample]) -> None:
+        problems = {sample.problem for sample in samples}
+        if "lone surrogate" in problems:
+            "\ud800".encode()
+        if "nul" in problems:
+            raise HistoryError("the history on db-1 cannot be used: it refuses it") from DataError("", {}, ValueError())
+        super().add_samples(samples)
+
+
+@pytest.mark.parametrize("problem", ["lone surrogate", "nul"])
+def test_a_sample_that_the_history_refuses_for_what_it_says_is_dropped_alone_and_said_once(
+    patrol_of: Callable[..., tuple[Patrol, list[Event]]], well: Look, spoil: Callable[..., Look], problem: str
+) -> None:
+    store = Picky()
+    patrol, said = patrol_of([spoil("a-1", problem=problem), spoil("a-1", problem=problem), well], store=store)
+    for _ in range(3):
+        patrol.once()
+    assert [sample.host for sample in store.samples] == [*["b-1", "gateway"] * 2, "a-1", "b-1", "gateway"]
+    assert words(said) == ["note", "note"]
+    assert said[0].text.startswith("a-1: what was seen of it is not stored: ")
+    assert said[1].text == "a-1: what is seen of it is stored again"
 
 
 def test_a_history_that_cannot_be_opened_at_first_gets_everything_later_and_tells_what_changed(

@@ -10,6 +10,8 @@ import pytest
 from drillctl import overview
 from drillctl.errors import HostError, Unreachable
 from drillctl.gateway import nginx_scripts
+from drillctl.guard.client import GuardClient
+from drillctl.history.store import History
 from drillctl.hosts.scripted import Answer, Page, Ran, ScriptedTransport
 from drillctl.patrol.baseline import Baseline
 from drillctl.patrol.connections import Connections
@@ -17,6 +19,8 @@ from drillctl.patrol.drift import findings
 from drillctl.patrol.sampler import Sampler
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from drillctl.inventory import Host, Inventory
     from drillctl.patrol.look import Look
 
@@ -24,12 +28,16 @@ CONFIG = b"upstream recognition {\n    server 10.0.1.1:8000;\n    # server 10.0.
 
 
 class World:
-    """The estate's hosts. `cut` are servers that the gateway cannot reach, `dead` those that nobody can."""
+    """The estate's hosts. `cut` are servers that the gateway cannot reach, `dead` those that nobody can.
+
+    `odd` is what a server answers instead.
+    """
 
     def __init__(self, estate: Inventory) -> None:
         self.estate = estate
         self.cut: set[str] = set()
         self.dead: set[str] = set()
+        self.odd: dict[tuple[str, str], bytes] = {}
         self.logins: dict[str, HostError] = {}
         self.epoch = 3
         self.hosts = {
@@ -58,6 +66,8 @@ class World:
             host = at[address]
             if host.name in self.dead or (host.name in self.cut and asker.name == "gateway"):
                 return None
+            if (host.name, path) in self.odd:
+                return Page(self.odd[host.name, path])
             if path == "/health":
                 return Page(b'{"status": "healthy", "uptime_sec": 2.0}')
             primary = host.name == "a-1"
@@ -144,3 +154,74 @@ def test_a_host_that_is_back_is_looked_at_again(world: World, sampler: Sampler) 
     world.hosts["b-1"].fail = None
     assert kinds(world, sampler.look()) == set()
     assert sampler.connections.reconnects == 1
+
+
+# ---- odd answers of one server
+
+
+ODD_ANSWERS = [
+    b"[" * 200_000,
+    b'{"a":' * 900 + b"1" + b"}" * 900,
+    b'{"model": {"sha256": ["x"]}, "status": ["x"], "device": {}, "service": [], "uptime_sec": [1]}',
+    b'{"model": {"sha256": 5}, "status": 5, "device": 5, "uptime_sec": %s}' % (b"9" * 400),
+    b'{"model": {"sha256": true}, "status": true, "device": true, "uptime_sec": true}',
+    b'{"model": {"sha256": "\\ud800"}, "status": "\\ud800", "device": "\\u0000", "reason": "\\udfff"}',
+    b'{"model": [], "status": {}, "fingerprint": {"\\u0000": "\\u001b[2J"}, "uptime_sec": NaN}',
+    b"\xff\xfe",
+    b"",
+]
+
+
+@pytest.mark.parametrize("path", ["/health", "/info"])
+@pytest.mark.parametrize("odd", ODD_ANSWERS, ids=lambda odd: odd[:24].decode("latin-1"))
+def test_whatever_one_server_answers_the_look_is_made_and_stored(
+    world: World, sampler: Sampler, tmp_path: Path, path: str, odd: bytes
+) -> None:
+    world.odd["b-1", path] = odd
+    look = sampler.look()
+    assert {place for _, place in kinds(world, look)} <= {"b-1"}
+    assert "bug" not in {kind for kind, _ in kinds(world, look)}
+    with History.open(f"sqlite:///{tmp_path}/history.db") as history:
+        history.add_samples(look.samples("shop"))
+        assert {sample.host for sample in history.each_sample("shop")} == {"a-1", "b-1", "gateway"}
+
+
+@pytest.mark.parametrize("said", ['["x"]', "5", "true", '"0"'])
+def test_a_hash_of_the_loaded_model_that_is_none_is_found(world: World, sampler: Sampler, said: str) -> None:
+    info = f'{{"service": "backup", "is_primary": false, "model": {{"sha256": {said}}}}}'
+    world.odd["b-1", "/info"] = info.encode()
+    look = sampler.look()
+    (text,) = [one.text for one in findings(world.estate, look, Baseline()) if one.kind == "model-loaded"]
+    assert text.startswith("the loaded model cannot be told: its server gives `")
+    assert look.zones[1].survey.problem is not None
+
+
+def test_an_error_that_nobody_foresaw_is_the_trouble_of_its_host_alone(world: World, sampler: Sampler) -> None:
+    world.hosts["a-1"].fail = ZeroDivisionError("s3cret")  # type: ignore[assignment]
+    look = sampler.look()
+    (found,) = findings(world.estate, look, Baseline())
+    assert (found.kind, found.place) == ("bug", "a-1")
+    assert "ZeroDivisionError, hosts/scripted.py:" in found.text
+    assert "s3cret" not in found.text
+    world.hosts["a-1"].fail = None
+    assert kinds(world, sampler.look()) == set()
+
+
+def test_an_error_that_nobody_foresaw_about_the_gateway_leaves_the_zones_looked_at(
+    world: World, sampler: Sampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(GuardClient, "show", fails)
+    monkeypatch.setattr(overview, "serving_zone", fails)
+    look = sampler.look()
+    assert kinds(world, look) == {("bug", "gateway"), ("serving-zone", "gateway")}
+    assert all(zone.health.ready for zone in look.zones)
+
+
+def test_an_error_that_nobody_foresaw_at_a_login_is_the_trouble_of_its_host_alone(
+    world: World, sampler: Sampler
+) -> None:
+    world.logins["a-1"] = ZeroDivisionError()  # type: ignore[assignment]
+    assert kinds(world, sampler.look()) == {("bug", "a-1")}
