@@ -10,6 +10,7 @@ import requests
 from drillctl.errors import DrillctlError
 from drillctl.hosts.fleet import connect_all, each
 from drillctl.printable import printable
+from drillctl.routing import Configured, Served
 from drillctl.survey import HostSurvey, survey, why
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Overview:
     """What was found; `problems` are sentences for a person, and all is well only without any."""
 
     hosts: tuple[HostSurvey, ...]
-    configured_zone: str | None
-    serving_zone: str | None
+    configured: Configured
+    served: Served
     gateways: dict[str, bool]
     problems: tuple[str, ...]
 
@@ -65,8 +66,11 @@ class Overview:
                 for host in self.hosts
             ],
             "gateway": {
-                "configured_zone": self.configured_zone,
-                "serving_zone": self.serving_zone,
+                "configured_zone": self.configured.zone,
+                "configured_known": self.configured.known,
+                "configured_reason": self.configured.reason,
+                "serving_zone": self.served.zone,
+                "serving_status": self.served.status,
                 "hosts": [{"name": name, "reachable": reachable} for name, reachable in self.gateways.items()],
             },
             "problems": list(self.problems),
@@ -80,24 +84,27 @@ def overview(inventory: Inventory) -> Overview:
     with fleet:
         zone_hosts = [host for zone in inventory.zones for host in zone.hosts]
         found = each(zone_hosts, lambda host: survey(inventory, fleet, host))
-        configured, gateway_problems = _configured(inventory, fleet)
-    serving, serving_problem = serving_zone(inventory)
+        configured = _configured(inventory, fleet)
+    served = ask_as_client(inventory)
     problems = [why(error) for error in errors.values()]
-    problems += gateway_problems + ([serving_problem] if serving_problem else [])
+    if configured.reason and not errors.keys() & {host.name for host in inventory.gateway.hosts}:
+        problems.append(configured.reason)
+    problems += [served.problem] if served.problem else []
     for host in zone_hosts:
         if host.name not in errors:
             problems += _host_problems(inventory, found[host.name])
     primary = inventory.zone("primary").name
-    if configured is not None and configured != primary:
-        problems.append(f"the gateway is configured for {configured}, not for the primary {primary}")
-    if configured is not None and serving is not None and serving != configured:
+    if configured.zone not in {None, primary}:
+        problems.append(f"the gateway is configured for {configured.zone}, not for the primary {primary}")
+    if configured.zone is not None and served.zone not in {None, configured.zone}:
         problems.append(
-            f"{serving} answers, but the gateway is configured for {configured}: {_WHY[inventory.gateway.kind]}"
+            f"{served.zone} answers, but the gateway is configured for {configured.zone}: "
+            f"{_WHY[inventory.gateway.kind]}"
         )
     return Overview(
         hosts=tuple(found[host.name] for host in zone_hosts),
-        configured_zone=configured,
-        serving_zone=serving,
+        configured=configured,
+        served=served,
         gateways={host.name: host.name not in errors for host in inventory.gateway.hosts},
         problems=tuple(dict.fromkeys(problems)),
     )
@@ -105,31 +112,39 @@ def overview(inventory: Inventory) -> Overview:
 
 def serving_zone(inventory: Inventory) -> tuple[str | None, str | None]:
     """Ask through the gateway, as a client; return the zone that answered, and what is wrong if it is none of ours."""
+    served = ask_as_client(inventory)
+    return served.zone, served.problem
+
+
+def ask_as_client(inventory: Inventory) -> Served:
+    """Ask through the gateway, as a client; return what came of it."""
     url = inventory.gateway.url.rstrip("/") + inventory.service.paths.info
     with requests.Session() as session:
         session.trust_env = False
         try:
             reply = session.get(url, timeout=5)
         except (requests.RequestException, ValueError) as error:  # ValueError: a redirect to what is no URL
-            return None, f"{url} gives no answer to a client ({type(error).__name__})"
+            return Served(None, None, f"{url} gives no answer to a client ({type(error).__name__})")
     zone = reply.headers.get(inventory.service.zone_header)
     if reply.status_code != 200:
-        return None, f"{url} answers a client with {reply.status_code}"
+        return Served(None, reply.status_code, f"{url} answers a client with {reply.status_code}")
     if zone not in {z.name for z in inventory.zones}:
-        return None, f"{url} does not say which zone answers: header {inventory.service.zone_header} is {zone!r}"
-    return zone, None
+        problem = f"{url} does not say which zone answers: header {inventory.service.zone_header} is {zone!r}"
+        return Served(None, 200, problem)
+    return Served(zone, 200)
 
 
-def _configured(inventory: Inventory, fleet: Fleet) -> tuple[str | None, list[str]]:
+def _configured(inventory: Inventory, fleet: Fleet) -> Configured:
     from drillctl.gateway.kinds import gateway_of
 
-    if any(host.name not in fleet.transports for host in inventory.gateway.hosts):
-        return None, []
+    if missing := [host.name for host in inventory.gateway.hosts if host.name not in fleet.transports]:
+        return Configured.unreachable(missing)
     try:
         config = gateway_of(inventory, fleet.transports, "status").read()
     except DrillctlError as error:
-        return None, [why(error)]
-    return config.configured_zone, [] if config.configured_zone else [config.reason or "no zone is configured"]
+        return Configured(None, why(error), known=False)
+    zone = config.configured_zone
+    return Configured(zone, None if zone else config.reason or "no zone is configured")
 
 
 def _host_problems(inventory: Inventory, host: HostSurvey) -> list[str]:

@@ -36,7 +36,8 @@ def show(
         console = out()
         console.print(f"gateway of the kind {estate.gateway.kind}, {estate.gateway.url}", soft_wrap=True, markup=False)
         for host in found:
-            zone = f"clients go to {host.zone}" if host.zone else "no single zone"
+            none = "no single zone" if host.known else "where clients go is unknown"
+            zone = f"clients go to {host.zone}" if host.zone else none
             console.print(f"{host.name}: {host.config}: {zone}", soft_wrap=True, markup=False)
             for line in (*host.facts, *(f"PROBLEM: {problem}" for problem in host.problems)):
                 console.print(f"  {line}", soft_wrap=True, markup=False)

@@ -64,10 +64,7 @@ def screen(
     lines: list[RenderableType] = [
         Text(f"{estate.name} ({estate.environment}) at {look.at:%H:%M:%S} UTC, every {every}; Ctrl-C ends it"),
         host_table([zone.survey for zone in look.zones], estate),
-        Text(
-            f"gateway is configured for {look.configured_zone or 'no single zone'}; "
-            f"{look.serving_zone or 'nobody'} answers"
-        ),
+        Text(f"{look.configured}; {look.served}"),
     ]
     if look.drill is not None:
         lines.append(Text(f"a drill is going on: {look.drill.run}, by {look.drill.owner}", style="cyan"))

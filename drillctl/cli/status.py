@@ -59,8 +59,7 @@ def _render(found: Overview, estate: Inventory) -> None:
 
     console = out()
     console.print(host_table(found.hosts, estate))
-    answers = found.serving_zone or "nobody"
-    console.print(f"gateway is configured for {found.configured_zone or 'no single zone'}; {answers} answers")
+    console.print(f"{found.configured}; {found.served}", soft_wrap=True, markup=False)
     for problem in found.problems:
         console.print(f"[yellow]![/] {escape(problem)}", soft_wrap=True)
 

@@ -272,7 +272,10 @@ def document(patrol: Patrol, look: Look, found: Sequence[Finding]) -> dict[str, 
         ],
         "gateway": {
             "configured_zone": look.configured_zone,
+            "configured_known": look.configured_known,
+            "configured_reason": look.configured_reason,
             "serving_zone": look.serving_zone,
+            "serving_status": look.serving_status,
             "hosts": [
                 {"name": one.name, "reachable": one.trouble is None, "config_sha256": one.config_sha256}
                 for one in look.gateways

@@ -23,13 +23,17 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class HostInspection:
-    """One gateway host: its config's path, the zone that clients go to, facts and problems in words."""
+    """One gateway host: its config's path, the zone that clients go to, facts and problems in words.
+
+    `known` tells whether its config could be read: then None means that it names no single zone.
+    """
 
     name: str
     config: str
     zone: str | None
     facts: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    known: bool = True
 
 
 def inspect(inventory: Inventory) -> list[HostInspection]:
@@ -40,7 +44,9 @@ def inspect(inventory: Inventory) -> list[HostInspection]:
         for host in inventory.gateway.hosts:
             if host.name in errors:
                 found.append(
-                    HostInspection(host.name, inventory.gateway.config, None, problems=(_said(errors[host.name]),))
+                    HostInspection(
+                        host.name, inventory.gateway.config, None, problems=(_said(errors[host.name]),), known=False
+                    )
                 )
             else:
                 alone = inventory.model_copy(
@@ -61,6 +67,7 @@ def document(inventory: Inventory, found: list[HostInspection]) -> dict[str, Any
                 "name": host.name,
                 "config": host.config,
                 "configured_zone": host.zone,
+                "configured_known": host.known,
                 "facts": list(host.facts),
                 "problems": list(host.problems),
             }
@@ -74,10 +81,10 @@ def _inspect(inventory: Inventory, fleet: Fleet, name: str) -> HostInspection:
     path = inventory.gateway.config
     problems: list[str] = []
     facts: list[str] = []
-    zone = None
+    zone, known = None, False
     try:
         config = gateway.read()
-        zone = config.configured_zone
+        zone, known = config.configured_zone, True
         if config.reason:
             problems.append(config.reason)
         facts += _facts(config.hosts[0], haproxy=isinstance(inventory.gateway, Haproxy))
@@ -88,7 +95,7 @@ def _inspect(inventory: Inventory, fleet: Fleet, name: str) -> HostInspection:
         facts += [f"its own test: {line}" for line in gateway.test()[name].splitlines()[-1:]]
     except DrillctlError as error:
         problems.append(_said(error))
-    return HostInspection(name, path, zone, tuple(facts), tuple(problems))
+    return HostInspection(name, path, zone, tuple(facts), tuple(problems), known)
 
 
 def _facts(config: HostConfig, *, haproxy: bool) -> Iterator[str]:

@@ -101,7 +101,9 @@ def _service(inventory: Inventory, look: Look, baseline: Baseline) -> Iterator[F
     reachable = any(gateway.trouble is None for gateway in look.gateways)
     if look.configured_zone is None and reachable:
         reason = look.configured_reason or "it names no single zone"
-        yield Finding("configured-zone", GATEWAY, f"it is configured for no single zone: {reason}")
+        known = "it is configured for no single zone"
+        what = known if look.configured_known else "what it is configured for is unknown"
+        yield Finding("configured-zone", GATEWAY, f"{what}: {reason}")
     elif look.configured_zone not in {None, primary}:
         yield Finding("configured-zone", GATEWAY, f"it is configured for {look.configured_zone}, not for {primary}")
     if look.serving_zone is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from drillctl.history.sample import Sample
 from drillctl.printable import printable
+from drillctl.routing import Configured, Served
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -78,6 +79,18 @@ class Look:
     serving_zone: str | None
     serving_problem: str | None
     seconds: float = 0.0
+    configured_known: bool = True
+    serving_status: int | None = None
+
+    @property
+    def configured(self) -> Configured:
+        """Return what the gateway is configured for, as far as it is known."""
+        return Configured(self.configured_zone, self.configured_reason, self.configured_known)
+
+    @property
+    def served(self) -> Served:
+        """Return what a client gets."""
+        return Served(self.serving_zone, self.serving_status, self.serving_problem)
 
     @property
     def drill(self) -> Holding | None:

@@ -16,6 +16,7 @@ from drillctl.hosts.fleet import Fleet, each
 from drillctl.patrol import bug
 from drillctl.patrol.look import GatewayLook, Look, Trouble, ZoneLook
 from drillctl.patrol.model_hashes import ModelHashes
+from drillctl.routing import Configured, Served
 from drillctl.survey import Health, HostSurvey
 
 if TYPE_CHECKING:
@@ -46,18 +47,20 @@ class Sampler:
         at, begun = datetime.now(UTC), time.monotonic()
         fleet, troubles = self.connections.fleet()
         found: dict[str, Any] = each(self.inventory.hosts, lambda host: self._host(fleet, host, troubles))
-        configured, reason, configs = self._configured(fleet)
-        serving, problem = self._serving()
+        configured, configs = self._configured(fleet)
+        served = self._served()
         return Look(
             at=at,
             zones=tuple(found[host.name] for zone in self.inventory.zones for host in zone.hosts),
             gateways=tuple(
                 replace(found[host.name], config_sha256=configs.get(host.name)) for host in self.inventory.gateway.hosts
             ),
-            configured_zone=configured,
-            configured_reason=reason,
-            serving_zone=serving,
-            serving_problem=problem,
+            configured_zone=configured.zone,
+            configured_reason=configured.reason,
+            configured_known=configured.known,
+            serving_zone=served.zone,
+            serving_status=served.status,
+            serving_problem=served.problem,
             seconds=time.monotonic() - begun,
         )
 
@@ -138,26 +141,26 @@ class Sampler:
         except HostError as error:
             return GatewayLook(host.name, Trouble(error.message))
 
-    def _serving(self) -> tuple[str | None, str | None]:
-        """Return the zone that answers clients, or why it is none."""
+    def _served(self) -> Served:
+        """Return what a client gets."""
         try:
-            return overview.serving_zone(self.inventory)
+            return overview.ask_as_client(self.inventory)
         except Exception as error:  # noqa: BLE001 - as for every single host
-            return None, bug.in_words(error)
+            return Served(None, None, bug.in_words(error))
 
-    def _configured(self, fleet: Fleet) -> tuple[str | None, str | None, dict[str, str]]:
-        """Return the zone that the reachable gateway hosts are configured for, why it is none, and their configs."""
+    def _configured(self, fleet: Fleet) -> tuple[Configured, dict[str, str]]:
+        """Return what the gateway hosts that can be reached are configured for, and the hashes of their configs."""
         from drillctl.gateway.kinds import gateway_of
 
         reachable = tuple(host for host in self.inventory.gateway.hosts if host.name in fleet.transports)
         if not reachable:
-            return None, "no gateway host can be reached", {}
+            return Configured.unreachable(host.name for host in self.inventory.gateway.hosts), {}
         gateway = self.inventory.gateway.model_copy(update={"hosts": reachable})
         try:
             of_reachable = self.inventory.model_copy(update={"gateway": gateway})
             config = gateway_of(of_reachable, fleet.transports, "watch").read()
         except DrillctlError as error:
-            return None, survey.why(error), {}
+            return Configured(None, survey.why(error), known=False), {}
         except Exception as error:  # noqa: BLE001 - as for every single host
-            return None, bug.in_words(error), {}
-        return config.configured_zone, config.reason, {host.host: host.sha256 for host in config.hosts}
+            return Configured(None, bug.in_words(error), known=False), {}
+        return Configured(config.configured_zone, config.reason), {host.host: host.sha256 for host in config.hosts}

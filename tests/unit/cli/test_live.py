@@ -23,6 +23,7 @@ def test_on_a_terminal_it_is_a_table_that_ctrl_c_ends(on_terminal: Callable[...,
     assert ended.code == 0, ended.out
     assert "shop (staging) at " in ended.out
     assert re.search(r"a-1 +zone-a +primary +unreachable", ended.out)
+    assert "what the gateway is configured for is unknown: gateway cannot be reached" in ended.out
     assert "! a-1: 127.0.1.1:" in ended.out
     assert "Traceback" not in ended.out
 

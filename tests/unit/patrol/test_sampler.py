@@ -17,6 +17,7 @@ from drillctl.patrol.baseline import Baseline
 from drillctl.patrol.connections import Connections
 from drillctl.patrol.drift import findings
 from drillctl.patrol.sampler import Sampler
+from drillctl.routing import Served
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +81,7 @@ class World:
 @pytest.fixture
 def world(estate: Inventory, monkeypatch: pytest.MonkeyPatch) -> World:
     """Hosts in memory; there is no gateway to be a client of, hence its answer is given."""
-    monkeypatch.setattr(overview, "serving_zone", lambda _: ("zone-a", None))
+    monkeypatch.setattr(overview, "ask_as_client", lambda _: Served("zone-a", 200))
     return World(estate)
 
 
@@ -214,7 +215,7 @@ def test_an_error_that_nobody_foresaw_about_the_gateway_leaves_the_zones_looked_
         raise ZeroDivisionError
 
     monkeypatch.setattr(GuardClient, "show", fails)
-    monkeypatch.setattr(overview, "serving_zone", fails)
+    monkeypatch.setattr(overview, "ask_as_client", fails)
     look = sampler.look()
     assert kinds(world, look) == {("bug", "gateway"), ("serving-zone", "gateway")}
     assert all(zone.health.ready for zone in look.zones)
