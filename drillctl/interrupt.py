@@ -6,12 +6,10 @@ import contextlib
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from drillctl.errors import Aborted
-
-if TYPE_CHECKING:
-    from types import FrameType
+from drillctl.signals import Listener
 
 
 class Interrupt:
@@ -23,17 +21,15 @@ class Interrupt:
         self._signalled = False
         self._restoring = False
         self._name = ""
-        self._before: dict[int, object] = {}
+        self._listener = Listener((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), self._on_signal)
 
     def __enter__(self) -> Self:
         """Take over SIGINT, SIGTERM and SIGHUP; only in the main thread."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._before[number] = signal.signal(number, self._on_signal)
+        self._listener.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._listener.stop()
 
     @property
     def asked(self) -> bool:
@@ -68,7 +64,7 @@ class Interrupt:
         """From now on a first signal does not stop what is going on."""
         self._restoring = True
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int) -> None:
         name = signal.Signals(number).name
         if number == signal.SIGHUP:
             # The terminal is gone: stop and restore, but a second SIGHUP must not end the restoring.
@@ -86,9 +82,6 @@ class Interrupt:
 
 
 def _say(text: str) -> None:
-    """Write to stderr by a call that is safe in a signal handler.
-
-    The handler may have struck in the middle of a print, which holds locks that a second one would wait for.
-    """
+    """Write to stderr past the locks of a print: whoever holds them may wait for a terminal that was stopped."""
     with contextlib.suppress(OSError):
         os.write(2, f"\n{text}\n".encode())

@@ -88,15 +88,16 @@ def with_credential(estate: Inventory) -> Inventory:
 
 def stop_on_signals() -> threading.Event:
     """Return what SIGINT and SIGTERM set. A look that waits for a host goes on to its end; a second signal does not."""
+    from drillctl.signals import Listener
+
     stop = threading.Event()
 
-    def asked(number: int, _frame: object) -> None:
+    def asked(number: int) -> None:
         if stop.is_set():
             os._exit(128 + number)
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, asked)
+    Listener((signal.SIGINT, signal.SIGTERM), asked).start()  # until the process ends
     return stop
 
 

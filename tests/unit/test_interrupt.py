@@ -106,6 +106,27 @@ def test_the_second_signal_ends_it_at_once_and_says_how_to_recover(
     assert "end" not in out
 
 
+def test_signals_are_heard_while_the_main_thread_hears_nothing(start: Callable[..., subprocess.Popen[str]]) -> None:
+    """It may be about to wait for a lock, or, as here, in a call of C that no signal interrupts."""
+    program = start("import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)")
+    time.sleep(0.2)
+    program.send_signal(signal.SIGTERM)
+    assert program.stderr is not None
+    assert (program.stderr.readline(), program.stderr.readline()[:17]) == ("\n", "SIGTERM: stopping")
+    program.send_signal(signal.SIGTERM)
+    _, err = program.communicate(timeout=5)
+    assert program.returncode == 143
+    assert err.endswith(f"\nstopped by a second signal. {WORDS}\n")
+
+
+def test_signals_that_came_until_the_end_have_been_heard_by_then() -> None:
+    for _ in range(200):
+        with Interrupt() as interrupt:
+            signal.raise_signal(signal.SIGTERM)
+        assert interrupt.reason == "stopped by SIGTERM"
+        assert interrupt.asked
+
+
 def test_a_closed_terminal_stops_it_and_a_second_hang_up_does_not_end_the_restoring(
     start: Callable[..., subprocess.Popen[str]],
 ) -> None:

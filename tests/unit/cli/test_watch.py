@@ -96,6 +96,26 @@ def test_a_second_signal_does_not_wait_for_a_host_that_is_silent(inventory_file:
         started.stdout.close()
 
 
+def test_two_signals_end_it_while_the_main_thread_hears_nothing() -> None:
+    program = (
+        "import hashlib; from drillctl.cli.watch import stop_on_signals\n"
+        "stop_on_signals(); print('ready', flush=True)\n"
+        "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"  # a call of C that no signal interrupts
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as started:
+        try:
+            assert started.stdout is not None
+            assert started.stdout.readline() == b"ready\n"
+            time.sleep(0.2)
+            started.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            assert started.poll() is None
+            started.send_signal(signal.SIGTERM)
+            assert started.wait(5) == 128 + signal.SIGTERM
+        finally:
+            started.kill()
+
+
 # ---- notify
 
 
