@@ -52,7 +52,10 @@ class UsageError(DrillctlError):
 
 
 class FileError(DrillctlError):
-    """A file that a person wrote cannot be used; `problems` are lines of the form file:line:column: what."""
+    """A file that a person wrote cannot be used; `problems` are lines of the form file:line:column: what.
+
+    Where no line is at fault, they have the form file: what.
+    """
 
     exit_code = 2
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import shlex
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -29,15 +31,17 @@ def login(host: str, address: str, options: SshOptions) -> tuple[paramiko.SSHCli
     """
     configured = _user_config(address)
     hostname = configured.get("hostname", address)
-    port = options.port or int(configured.get("port", 22))
+    port = options.port or _port(configured.get("port", "22"))
     user = options.user or configured.get("user") or account.user()
     identities = [str(options.key)] if options.key else _existing(configured.get("identityfile", []))
-    if options.key and not options.key.is_file():
-        raise FileError([f"{options.key}:1:1: the SSH key of `{host}` is not there"])
+    if options.key and not is_file(options.key):
+        raise FileError([f"{options.key}: the SSH key of `{host}` is not there"], hint="`ssh.key` names it")
     client = paramiko.SSHClient()
-    client.set_missing_host_key_policy(_Refuse(host))
-    _load_known_hosts(client, host, options)
     command = proxy_command(configured, hostname, port)
+    known_hosts = options.known_hosts or _home("known_hosts")
+    client.set_missing_host_key_policy(_Refuse(host, known_hosts, hostname, port, direct=command is None))
+    _load_known_hosts(client, host, options)
+    same = f"try `{_as_ssh(address, port, user, options)}`"
     proxy = Proxy(command) if command else None
     try:
         client.connect(
@@ -60,7 +64,7 @@ def login(host: str, address: str, options: SshOptions) -> tuple[paramiko.SSHCli
         close(client, proxy)
         raise HostKeyRefused(
             f"the host key of {hostname} has CHANGED: it shows {error.key.fingerprint}, "
-            f"known_hosts has {error.expected_key.fingerprint}",
+            f"{known_hosts} has {error.expected_key.fingerprint}",
             host=host,
             hint="find out why before you trust it: this is what an interception looks like",
         ) from None
@@ -70,14 +74,14 @@ def login(host: str, address: str, options: SshOptions) -> tuple[paramiko.SSHCli
         raise LoginRefused(
             f"{user}@{hostname}:{port} refused the login{key} ({reason(error)})",
             host=host,
-            hint=f"try `ssh -p {port} {user}@{hostname} true`; set ssh.user and ssh.key in the inventory",
+            hint=f"{same}; set ssh.user and ssh.key in the inventory",
         ) from None
     except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
         close(client, proxy)
         raise Unreachable(
             f"{hostname}:{port} cannot be reached by SSH ({reason(error)})",
             host=host,
-            hint=f"try `ssh -p {port} {user}@{hostname} true`",
+            hint=same,
         ) from None
     connection = client.get_transport()
     if connection is not None:
@@ -91,54 +95,112 @@ def login(host: str, address: str, options: SshOptions) -> tuple[paramiko.SSHCli
 class _Refuse(paramiko.MissingHostKeyPolicy):
     """Refuse a host whose key is not in known_hosts, and say how to add it."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, known_hosts: Path, name: str, port: int, *, direct: bool) -> None:
         self._host = host
+        self._known_hosts = known_hosts
+        self._at = (*(("-p", str(port)) if port != 22 else ()), name)
+        self._where = "" if direct else " where the host is reached without a jump host"
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
+        kind = next((kind for kind in ("ed25519", "ecdsa", "rsa") if kind in key.get_name()), "ed25519")
+        scan = shlex.join(["ssh-keyscan", "-t", kind, *self._at])
         raise HostKeyRefused(
             f"the host key of {hostname} is unknown: it shows {key.get_name()} {key.fingerprint}",
             host=self._host,
-            hint="compare that fingerprint with the host's own "
-            "(`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there), then add the key to known_hosts",
+            hint="compare that fingerprint with the one that "
+            f"`ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub` shows on the host's own console; only if it is the "
+            f"same, add the key: `{scan} >> {shlex.quote(str(self._known_hosts))}`{self._where}",
         )
 
 
 def _load_known_hosts(client: paramiko.SSHClient, host: str, options: SshOptions) -> None:
-    path = options.known_hosts or Path("~/.ssh/known_hosts").expanduser()
+    path = options.known_hosts or _home("known_hosts")
     try:
         # Without a name it reads the user's own, which need not be there.
         client.load_system_host_keys(str(options.known_hosts) if options.known_hosts else None)
     except OSError as error:
-        raise FileError([f"{path}:1:1: the known_hosts file of `{host}` cannot be read: {error.strerror}"]) from None
+        raise FileError([f"{path}: the known_hosts file of `{host}` cannot be read: {error.strerror}"]) from None
     except (paramiko.hostkeys.InvalidHostKey, ValueError) as error:
         raise FileError(
             [
-                f"{path}:{_line_of(path, error)}:1: the known_hosts file of `{host}` has a line that is not read: "
+                f"{_place(path, _line_of(path, error))}: the known_hosts file of `{host}` has a line that is not read: "
                 "it takes keys of hosts alone, no `@cert-authority`; name a file without it in `ssh.known_hosts`"
             ]
         ) from None
 
 
-def _line_of(path: Path, error: Exception) -> int:
-    """Return the number of the line that paramiko did not read; 1 when it does not say which."""
+def _line_of(path: Path, error: Exception) -> int | None:
+    """Return the number of the line that paramiko did not read; None when it does not say which."""
     line = getattr(error, "line", None)
-    lines = [text.strip() for text in path.read_text(encoding="utf-8", errors="replace").splitlines()]
-    return lines.index(line.strip()) + 1 if isinstance(line, str) and line.strip() in lines else 1
+    wanted = line.strip() if isinstance(line, str) else None
+    return next((number for number, text in _lines(path) if text == wanted), None)
 
 
 def _existing(identities: Iterable[str]) -> list[str]:
     """Return the keys of ~/.ssh/config that are there; `ssh` passes over the others as well."""
-    return [str(path) for name in identities if (path := Path(name).expanduser()).is_file()]
+    return [str(path) for name in identities if is_file(path := Path(name).expanduser())]
 
 
 def _user_config(address: str) -> paramiko.SSHConfigDict:
-    path = Path("~/.ssh/config").expanduser()
+    path = _home("config")
     try:
-        return paramiko.SSHConfig.from_path(str(path)).lookup(address)
+        # Bytes that are not UTF-8 are nothing to `ssh` in a comment, and taken as they are in a name.
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        return paramiko.SSHConfig.from_text(text).lookup(address)
     except FileNotFoundError:
         return paramiko.SSHConfigDict()
-    except (OSError, paramiko.ConfigParseError) as error:
-        raise FileError([f"{path}:1:1: cannot be used: {error}"]) from None
+    except OSError as error:
+        raise FileError([f"{path}: cannot be used: {error.strerror or error}"]) from None
+    except paramiko.ConfigParseError as error:
+        line = next((n for n, one in _lines(path) if one and str(error).endswith(one)), None)
+        raise FileError([f"{_place(path, line)}: cannot be used: {error}"]) from None
+    except (paramiko.SSHException, ValueError, LookupError, ImportError) as error:
+        # What paramiko makes of `CanonicalDomains`, `Match exec` and the like; it does not say of which line.
+        raise FileError([f"{path}: cannot be used: {type(error).__name__}: {error}"]) from None
+
+
+def _port(said: str) -> int:
+    """Return the port that ~/.ssh/config gives, by its number or, as for `ssh`, by its name. Raises FileError."""
+    if said.isascii() and said.isdigit() and 0 < int(said) < 65536:
+        return int(said)
+    try:
+        return socket.getservbyname(said, "tcp")
+    except (OSError, ValueError):
+        path = _home("config")
+        wanted = re.compile(rf"port[\s=]+[\"]?{re.escape(said)}\b", re.IGNORECASE)
+        line = next((number for number, text in _lines(path) if wanted.match(text)), None)
+        raise FileError([f"{_place(path, line)}: `{said}` is no port"], hint="a number from 1 to 65535") from None
+
+
+def _as_ssh(address: str, port: int, user: str, options: SshOptions) -> str:
+    """Return the command that logs in as drillctl does, for a person to try."""
+    own = ["-i", str(options.key), "-o", "IdentitiesOnly=yes"] if options.key else []
+    if options.known_hosts:
+        own += ["-o", f"UserKnownHostsFile={options.known_hosts}"]
+    return shlex.join(["ssh", *own, "-p", str(port), f"{user}@{address}", "true"])
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a file is there, as far as this user can see."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _home(name: str) -> Path:
+    """Return a file of the user's own ~/.ssh."""
+    return Path("~/.ssh", name).expanduser()
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines of a file, stripped, each with its number."""
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
+
+
+def _place(path: Path, line: int | None) -> str:
+    return str(path) if line is None else f"{path}:{line}:1"
 
 
 def close(client: paramiko.SSHClient, proxy: Proxy | None) -> None:

@@ -54,7 +54,7 @@ def test_one_error_stays_what_it_is() -> None:
 
 
 def test_errors_of_the_file_and_of_hosts_are_told_together() -> None:
-    both = joined([FileError(["id:1:1: the SSH key is not there"]), Unreachable("no answer", host="h2")])
+    both = joined([FileError(["id: the SSH key is not there"]), Unreachable("no answer", host="h2")])
     assert isinstance(both, HostError)
     assert "the SSH key is not there" in str(both)
     assert "h2: no answer" in str(both)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drillctl.errors import FileError, HostError, HostKeyRefused, LoginRefused, Unreachable
-from drillctl.hosts import proxy, ssh
+from drillctl.hosts import login, proxy, ssh
 from drillctl.lab import sshfiles
 
 if TYPE_CHECKING:
@@ -36,9 +38,12 @@ def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_what_to_do(sshd
         sshd.connect(known_hosts=empty)
     assert sshd.fingerprint in caught.value.message
     assert caught.value.host == "host-1"
-    assert "ssh-keygen -lf" in (caught.value.hint or "")
-    assert "known_hosts" in (caught.value.hint or "")
+    hint = caught.value.hint or ""
+    assert "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` shows on the host's own console" in hint
+    assert hint.endswith(f"`ssh-keyscan -t ed25519 -p {sshd.port} 127.0.0.1 >> {empty}`")
     assert empty.read_bytes() == b"", "nothing was learnt"
+    subprocess.run(hint.split("`")[-2], shell=True, check=True, stderr=subprocess.DEVNULL)
+    sshd.connect(known_hosts=empty).close()
 
 
 def test_a_changed_host_key_is_refused_with_both_fingerprints(sshd: Sshd, tmp_path: Path) -> None:
@@ -49,6 +54,7 @@ def test_a_changed_host_key_is_refused_with_both_fingerprints(sshd: Sshd, tmp_pa
         sshd.connect(known_hosts=known)
     assert sshd.fingerprint in caught.value.message
     assert caught.value.message.count("SHA256:") == 2
+    assert str(known) in caught.value.message
     assert "interception" in (caught.value.hint or "")
 
 
@@ -58,11 +64,11 @@ def test_a_refused_key_is_told_with_user_and_key(sshd: Sshd, tmp_path: Path) -> 
         sshd.connect(key=tmp_path / "stranger")
     assert f"{sshd.user}@127.0.0.1:{sshd.port}" in caught.value.message
     assert str(tmp_path / "stranger") in caught.value.message
-    assert f"ssh -p {sshd.port}" in (caught.value.hint or "")
+    assert f"try `ssh -i {tmp_path}/stranger -o IdentitiesOnly=yes -o UserKnownHostsFile=" in (caught.value.hint or "")
 
 
 def test_a_key_that_is_not_there_or_not_a_key_is_refused(sshd: Sshd, tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="nowhere:1:1: the SSH key of `host-1` is not there"):
+    with pytest.raises(FileError, match="nowhere: the SSH key of `host-1` is not there"):
         sshd.connect(key=tmp_path / "nowhere")
     rubbish = tmp_path / "rubbish"
     rubbish.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")
@@ -71,7 +77,7 @@ def test_a_key_that_is_not_there_or_not_a_key_is_refused(sshd: Sshd, tmp_path: P
 
 
 def test_known_hosts_that_cannot_be_read_are_told(sshd: Sshd, tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="the known_hosts file of `host-1` cannot be read: No such file"):
+    with pytest.raises(FileError, match="nowhere: the known_hosts file of `host-1` cannot be read: No such file"):
         sshd.connect(known_hosts=tmp_path / "nowhere")
 
 
@@ -84,7 +90,16 @@ def test_where_nobody_listens_it_is_told_at_once(sshd: Sshd) -> None:
             sshd.connect(port=port)
     assert time.monotonic() - begun < 2
     assert f"127.0.0.1:{port}" in caught.value.message
-    assert caught.value.hint == f"try `ssh -p {port} {sshd.user}@127.0.0.1 true`"
+    own = f"-i {sshd.key} -o IdentitiesOnly=yes -o UserKnownHostsFile={sshd.known_hosts}"
+    assert caught.value.hint == f"try `ssh {own} -p {port} {sshd.user}@127.0.0.1 true`"
+
+
+def test_the_command_to_try_logs_in_as_drillctl_does(sshd: Sshd, home: Path) -> None:
+    command = login._as_ssh("127.0.0.1", sshd.port, sshd.user, sshd.options())
+    subprocess.run(command, shell=True, check=True, stdin=subprocess.DEVNULL)
+    assert login._as_ssh("zone-a", 22, "drill", sshd.options(key=None, known_hosts=None)) == (
+        "ssh -p 22 drill@zone-a true"
+    )
 
 
 @pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-slow\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
@@ -191,23 +206,51 @@ def _public(path: Path) -> sshfiles.KeyPair:
 
 def test_an_ssh_config_that_cannot_be_read_is_told(sshd: Sshd, home: Path) -> None:
     (home / ".ssh" / "config").mkdir()
-    with pytest.raises(FileError, match="config:1:1: cannot be used"):
+    with pytest.raises(FileError, match="config: cannot be used: Is a directory"):
         sshd.connect()
 
 
+def test_bytes_that_are_no_utf8_mean_nothing_in_an_ssh_config(sshd: Sshd, home: Path) -> None:
+    (home / ".ssh" / "config").write_bytes(b"# caf\xe9\nHost elsewhere\n  IdentityFile /keys/caf\xe9\n")
+    sshd.connect().close()
+
+
 @pytest.mark.parametrize(
-    ("odd", "line"),
-    [("@cert-authority *.example ssh-rsa AAAAB3NzaC1yc2E=", 2), ("some.host ssh-rsa no-base64", 1)],  # 1: not known
+    ("line", "said"),
+    [
+        ("Port sssh", "config:3:1: `sssh` is no port"),
+        ("Port=99999", "config:3:1: `99999` is no port"),
+        ("Port 0", "config:3:1: `0` is no port"),
+        ("nonsense", "config:3:1: cannot be used: Unparsable line nonsense"),
+        ("CanonicalizeHostname yes", "config: cannot be used: KeyError"),
+        ("CanonicalizeMaxDots many", "config: cannot be used: ValueError"),
+    ],
+)
+def test_a_line_of_an_ssh_config_that_cannot_be_used_is_told_with_its_place(
+    sshd: Sshd, home: Path, line: str, said: str
+) -> None:
+    (home / ".ssh" / "config").write_text(f"# of mine\n\n{line}\n")
+    with pytest.raises(FileError, match=re.escape(said)):
+        ssh.connect("host-1", "localhost", sshd.options(port=None))
+
+
+def test_a_port_may_have_a_name_as_for_ssh_itself() -> None:
+    assert (login._port("ssh"), login._port("2222")) == (22, 2222)
+
+
+@pytest.mark.parametrize(
+    ("odd", "place"),
+    [("@cert-authority *.example ssh-rsa AAAAB3NzaC1yc2E=", ":2:1"), ("some.host ssh-rsa no-base64", "")],
 )
 def test_a_line_of_known_hosts_that_cannot_be_read_is_told_with_its_place(
-    sshd: Sshd, tmp_path: Path, odd: str, line: int
+    sshd: Sshd, tmp_path: Path, odd: str, place: str
 ) -> None:
     known = tmp_path / "odd_hosts"
     known.write_text(f"# keys\n{odd}\n")
     with pytest.raises(FileError) as caught:
         sshd.connect(known_hosts=known)
     (problem,) = caught.value.problems
-    assert problem.startswith(f"{known}:{line}:1: the known_hosts file of `host-1` has a line")
+    assert problem.startswith(f"{known}{place}: the known_hosts file of `host-1` has a line")
 
 
 def test_a_key_of_the_users_config_that_is_not_there_is_passed_over(
