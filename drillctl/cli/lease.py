@@ -32,7 +32,7 @@ def show(
         sys.stdout.write(_document(found) + "\n")
     else:
         for name, holding in found.items():
-            lines = [f"{name}: {holding}"] if isinstance(holding, DrillctlError) else recovery.in_words(holding)
+            lines = [f"{name}: {holding.message}"] if isinstance(holding, DrillctlError) else recovery.in_words(holding)
             for line in lines:
                 out().print(line, soft_wrap=True, markup=False)
     if any(isinstance(holding, DrillctlError) for holding in found.values()):
@@ -73,7 +73,7 @@ def _document(found: dict[str, Holding | DrillctlError]) -> str:
     from drillctl.errors import DrillctlError
 
     hosts = [
-        {"name": name, "problem": str(holding)}
+        {"name": name, "problem": holding.message}
         if isinstance(holding, DrillctlError)
         else {
             "name": name,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from drillctl.cli.estate import InventoryOption, inventory_path
 from drillctl.cli.variables import VariablesOption, given
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from drillctl.inventory import Inventory
 
 
 def validate(
@@ -29,6 +34,8 @@ def validate(
         estate = inventories.load(path)
         hosts = len(estate.hosts)
         typer.echo(f"{path}: inventory `{estate.name}` is valid ({hosts} hosts, {estate.environment})")
+        for note in _not_here(estate):
+            typer.echo(f"note: {note}", err=True)
     except FileError as error:
         problems += error.problems
     for name in playbooks or list(books.builtin()):
@@ -42,3 +49,19 @@ def validate(
             problems += error.problems
     if problems:
         raise FileError(problems, hint="mend these lines, then run `drillctl validate` again")
+
+
+def _not_here(estate: Inventory) -> list[str]:
+    """Return what drills need on this machine and is not there.
+
+    It is no error: an inventory may be checked where nobody logs in from.
+    """
+    from drillctl.hosts.login import is_file
+
+    wanted: dict[tuple[Path, str], list[str]] = {}
+    for host in estate.hosts:
+        login = estate.login(host)
+        for path, what in ((login.key, "the SSH key"), (login.known_hosts, "the known_hosts file")):
+            if path is not None and not is_file(path):
+                wanted.setdefault((path, what), []).append(host.name)
+    return [f"{path} is not on this machine: {what} of {', '.join(hosts)}" for (path, what), hosts in wanted.items()]

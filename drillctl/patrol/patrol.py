@@ -105,7 +105,7 @@ class Patrol:
             datetime.now(UTC),
             "started",
             f"{self.inventory.name}: {len(self.inventory.hosts)} hosts, every {self.every:g} s, "
-            f"an alarm after {self.hold} looks in a row",
+            f"an alarm after {f'{self.hold} looks in a row' if self.hold > 1 else '1 look'}",
         )
         self.once()
         ticks = Ticks(self.every, wall=time.time(), monotonic=time.monotonic())

@@ -166,6 +166,30 @@ def test_validate_says_what_is_valid(drillctl: Callable[..., Ended], inventory_f
     )
 
 
+def test_validate_notes_a_key_that_is_not_on_this_machine(
+    drillctl: Callable[..., Ended], inventory_file: Path, tmp_path: Path
+) -> None:
+    inventory_file.write_text(inventory_file.read_text() + "  key: id_drill\n  known_hosts: known_hosts\n")
+    (tmp_path / "known_hosts").touch()
+    ended = drillctl("validate", "-i", "inventory.yaml")
+    assert ended.code == 0, "it may be checked where nobody logs in from"
+    assert ended.err == f"note: {tmp_path}/id_drill is not on this machine: the SSH key of gateway, a-1, b-1\n"
+    (tmp_path / "id_drill").touch()
+    assert drillctl("validate", "-i", "inventory.yaml").err == ""
+
+
+def test_each_host_is_named_once_where_its_lease_cannot_be_asked_for(drillctl: Callable[..., Ended], dead: int) -> None:
+    ended = drillctl("lease", "show", "-i", "inventory.yaml")
+    assert ended.code == 4
+    assert sorted(line.split(" cannot be reached")[0] for line in ended.out.splitlines()) == [
+        f"a-1: 127.0.1.1:{dead}",
+        f"b-1: 127.0.2.1:{dead}",
+        f"gateway: 127.0.0.1:{dead}",
+    ]
+    document = json.loads(drillctl("lease", "show", "-i", "inventory.yaml", "--json").out)
+    assert all(host["problem"].startswith("127.0.") for host in document["hosts"])
+
+
 def test_validate_takes_every_playbook_that_ships(drillctl: Callable[..., Ended], inventory_file: Path) -> None:
     ended = drillctl("validate")
     assert ended.code == 0

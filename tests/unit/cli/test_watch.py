@@ -70,7 +70,7 @@ def test_a_signal_ends_it_with_0(dead_estate: Path, tmp_path: Path) -> None:
     _, err = started.communicate(timeout=20)
     assert (started.returncode, err) == (0, b"")
     assert time.monotonic() - began < 10
-    assert " started   shop: 3 hosts, every 1 s, an alarm after 1 looks in a row\n" in lines[0]
+    assert " started   shop: 3 hosts, every 1 s, an alarm after 1 look\n" in lines[0]
     assert all(" ALARM     " in line for line in lines[1:])
 
 
