@@ -25,6 +25,20 @@ MEANING: dict[Verdict, str] = {
     "restore-incomplete": "NOT everything was put back",
 }
 
+_KEPT: dict[Verdict, str] = {
+    "passed": "every objective was met",
+    "failed": "an objective was missed",
+    "inconclusive": "it could not be measured",
+}
+"""What the verdicts of a switch mean that stays, as it was to; with any other verdict it did not stay."""
+
+
+def meaning(verdict: Verdict, stays_on: str | None = None) -> str:
+    """Return what a verdict means; `stays_on` names the zone to which a switch has led that was to stay."""
+    if stays_on is not None and verdict in _KEPT:
+        return f"{_KEPT[verdict]}; the gateway stays on {stays_on}"
+    return MEANING[verdict]
+
 
 @dataclass(frozen=True)
 class Objective:

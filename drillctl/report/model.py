@@ -15,7 +15,7 @@ from drillctl.report.follow_ups import follow_ups_of
 from drillctl.report.objectives import lost_requests, objectives_of, recovered, reference, restore_failures
 from drillctl.report.timeline import Timeline, timeline_of
 from drillctl.traffic.outage import Counts, NoOutage, NotRecovered, Outage, Parts, count, measure_outage, split
-from drillctl.verdict import EXIT_CODES, MEANING, Objective, Verdict, judge
+from drillctl.verdict import EXIT_CODES, Objective, Verdict, judge, meaning
 
 if TYPE_CHECKING:
     from drillctl.compare.equality import Equality
@@ -195,7 +195,7 @@ def make_report(run: Run, ending: Ending, started_at: str, finished_at: str, sec
         inventory=run.inventory.name,
         environment=run.inventory.environment,
         verdict=verdict,
-        meaning=MEANING[verdict],
+        meaning=meaning(verdict, run.inventory.zone("standby").name if run.findings.kept else None),
         reason=str(ending.error) if ending.error else None,
         hint=ending.error.hint if ending.error else None,
         exit_code=EXIT_CODES[verdict],

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from drillctl.verdict import EXIT_CODES, MEANING, Objective, Verdict, judge
+from drillctl.verdict import EXIT_CODES, MEANING, Objective, Verdict, judge, meaning
 
 MET = Objective("recovery time", "≤ 5 s", "1 s", met=True)
 MISSED = Objective("lost requests", "≤ 5", "7", met=False)
@@ -65,3 +65,15 @@ def test_every_verdict_has_an_exit_code_of_its_own_and_a_meaning() -> None:
         "restore-incomplete": 6,
     }
     assert set(MEANING) == set(EXIT_CODES)
+
+
+@pytest.mark.parametrize("verdict", ["passed", "failed", "inconclusive"])
+def test_a_switch_that_stays_is_not_said_to_be_put_back(verdict: Verdict) -> None:
+    assert "put back" in MEANING[verdict] == meaning(verdict)
+    assert meaning(verdict, "zone-b").endswith("; the gateway stays on zone-b")
+    assert "put back" not in meaning(verdict, "zone-b")
+
+
+@pytest.mark.parametrize("verdict", ["not-started", "aborted", "restore-incomplete"])
+def test_a_switch_that_did_not_come_to_its_end_means_what_it_always_does(verdict: Verdict) -> None:
+    assert meaning(verdict, "zone-b") == MEANING[verdict]

@@ -14,6 +14,7 @@ from drillctl.drill import Ending
 from drillctl.errors import Aborted, ConnectionLost, GatewayError, HostError, Inconclusive, NotStarted
 from drillctl.history.record import record_of
 from drillctl.playbook import Tolerance
+from drillctl.report import junit, markdown
 from drillctl.report.model import Report
 from drillctl.steps import golden
 from drillctl.traffic.detection import Detection
@@ -405,3 +406,27 @@ def test_servers_that_the_drill_started_are_a_deviation(tell: Callable[..., Told
     told = tell()
     told.run.findings.started.append("b-1")
     assert told.report().deviations == ["b-1: the server was not running; the drill started it"]
+
+
+@pytest.mark.parametrize(
+    ("letters", "verdict", "meaning"),
+    [
+        (P + "|" + S + "/", "passed", "every objective was met; the gateway stays on zone-b"),
+        (P + "|" + "x" * 25 + S + "/", "failed", "an objective was missed; the gateway stays on zone-b"),
+    ],
+)
+def test_a_switch_that_stays_is_not_said_to_be_put_back(
+    tell: Callable[..., Told], letters: str, verdict: str, meaning: str
+) -> None:
+    told = tell(letters)
+    told.run.keep = told.run.findings.kept = True
+    report = told.report()
+    assert (report.verdict, report.meaning) == (verdict, meaning)
+    assert report.restore.verdict == "kept"
+    assert all("everything was put back" not in render(report) for render in (markdown.render, junit.render))
+
+
+def test_a_switch_that_was_put_back_after_all_is_said_to_be(tell: Callable[..., Told]) -> None:
+    told = tell()
+    told.run.keep = True
+    assert told.report().meaning == "an objective was missed; everything was put back"
