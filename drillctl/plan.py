@@ -6,7 +6,7 @@ Made from inventory and playbook alone, so that it can be shown and agreed to be
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 Section = Literal["before", "steps", "restore"]
 
+_GIVEN_UP = ", and a guard as elsewhere, if it answers: its zone is given up"
+_GUARD_GOES = "giving the lease back, which removes all of it"
+
 
 @dataclass(frozen=True)
 class Action:
@@ -61,25 +64,54 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class Plan:
-    """All steps of a drill in order."""
+    """All steps of a drill in order; `stays_on` names the zone of a switch that is not put back."""
 
     steps: tuple[PlannedStep, ...]
+    stays_on: str | None = None
 
     @property
     def changes(self) -> int:
         """Return how many actions change something on a host."""
         return sum(step.changes for step in self.steps)
 
+    def title(self, step: PlannedStep) -> str:
+        """Return a step's name as people read it: the restore of a switch that stays is for when it is cut short."""
+        if step.section != "restore":
+            return step.name
+        return f"{'restore' if self.stays_on is None else 'if cut short'}: {step.name}"
 
-def make_plan(inventory: Inventory, playbook: Playbook) -> Plan:
-    """Return the plan of a playbook on an inventory."""
-    zone_hosts = [host for role in ("primary", "standby") for host in inventory.zone(role).hosts]
+    def closing(self, inventory: Inventory) -> list[str]:
+        """Return the lines below the steps: how much is changed, and what stays."""
+        lines = [f"{self.changes} changes, each with its undo; {len(inventory.hosts)} hosts."]
+        if self.stays_on is not None:
+            lines.append(f"The gateway stays on {self.stays_on}; `if cut short` is done only if the switch breaks off.")
+        return lines
+
+
+def make_plan(inventory: Inventory, playbook: Playbook, *, keep: bool = False, force: bool = False) -> Plan:
+    """Return the plan of a playbook on an inventory.
+
+    `keep`: a switch that comes to its end stays. `force`: the primary is given up, and may be out of reach.
+    """
+    given_up = inventory.zone("primary").hosts if force else ()
+    zone_hosts = [
+        host for role in ("primary", "standby") for host in inventory.zone(role).hosts if host not in given_up
+    ]
     gateways = inventory.gateway.hosts
     to_standby = kinds.words(inventory, inventory.zone("standby").name)
     needed = timedelta(seconds=playbook.stop.time_box_seconds)
     before = [
         *(PlannedStep(name, "before", (Action("", rule),)) for name, rule in gates.rules(inventory, needed)),
-        PlannedStep("connect", "before", tuple(Action(h.name, f"ssh {h.address}") for h in inventory.hosts)),
+        PlannedStep(
+            "connect",
+            "before",
+            tuple(Action(h.name, f"ssh {h.address}{_GIVEN_UP if h in given_up else ''}") for h in inventory.hosts),
+        ),
+        PlannedStep(
+            "guard",
+            "before",
+            tuple(Action(h.name, _guard(playbook), _GUARD_GOES) for h in inventory.hosts if h not in given_up),
+        ),
         PlannedStep("config", "before", tuple(Action(g.name, to_standby.read) for g in gateways)),
         PlannedStep(
             "start",
@@ -96,12 +128,24 @@ def make_plan(inventory: Inventory, playbook: Playbook) -> Plan:
     ]
     steps = [_step(inventory, playbook, step, "steps") for step in playbook.steps]
     restore = [_step(inventory, playbook, step, "restore") for step in playbook.restore]
+    if force:
+        restore = [_if_it_answers(step, inventory.zone("primary").name) for step in restore]
     stops = PlannedStep(
         "stop if",
         "steps",
         tuple(Action("", what) for what in stop.in_words(playbook.stop, standby=asks_standby(playbook))),
     )
-    return Plan((*before, stops, *steps, *restore))
+    return Plan((*before, stops, *steps, *restore), inventory.zone("standby").name if keep else None)
+
+
+def _guard(playbook: Playbook) -> str:
+    ttl = playbook.guard.ttl_seconds
+    return f"guard.sh with a lease of {ttl} s, and its watch; as root also a timer and a boot unit"
+
+
+def _if_it_answers(step: PlannedStep, zone: str) -> PlannedStep:
+    """Return a step of the restore after a zone was given up: clients are sent back only if that one is fit."""
+    return replace(step, actions=tuple(replace(a, what=f"if {zone} answers: {a.what}") for a in step.actions))
 
 
 def _traffic(inventory: Inventory, playbook: Playbook) -> str:

@@ -1,6 +1,6 @@
 """A switch for its own sake: for planned work, and for the night on which it is needed (pure).
 
-It is a drill without a fault, whose change is kept: the same gates, the same proofs, the same report. The zone that is
+It is a drill without a fault, whose change is kept: the same steady state, proofs and report. The zone that is
 to serve takes the place of the standby; where that is the inventory's primary, the two change places for the run.
 """
 

@@ -59,8 +59,13 @@ def load_estate(given: Path | None, lab: bool) -> Inventory:
 
     current = labs.current()
     if current is None:
-        raise UsageError("there is no lab", hint="`drillctl lab up` brings one up", state="nothing was changed")
+        raise no_lab()
     return inventory.load(current.inventory)
+
+
+def no_lab() -> UsageError:
+    """Return the error where a lab is needed and none is up."""
+    return UsageError("there is no lab", hint="`drillctl lab up` brings one up", state="nothing was changed")
 
 
 def estate_or_none(given: Path | None, lab: bool) -> Inventory | None:

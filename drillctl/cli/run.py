@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import typer
 
 from drillctl.cli import streams
 from drillctl.cli.consent import Consent, not_asked
-from drillctl.cli.estate import InventoryOption, LabOption, inventory_path, only_one
+from drillctl.cli.estate import InventoryOption, LabOption, inventory_path, no_lab, only_one
+from drillctl.cli.people import ApproverOption, ParticipantOption, check_names, people_of
 from drillctl.cli.variables import VariablesOption, given
 
 if TYPE_CHECKING:
@@ -22,9 +24,13 @@ if TYPE_CHECKING:
     from drillctl.cli.progress import Progress
     from drillctl.gates import Gate
     from drillctl.inventory import Inventory
+    from drillctl.plan import Plan
     from drillctl.playbook import Playbook
     from drillctl.report.model import Report
     from drillctl.run import People
+
+PlanOption = Annotated[bool, typer.Option("--plan", help="Show the plan and stop; touches no host.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the report (or the plan) as one JSON document.")]
 
 
 def run(
@@ -47,29 +53,30 @@ def run(
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", help="Why a gate is overridden; goes into the report.")
     ] = None,
-    plan_only: Annotated[bool, typer.Option("--plan", help="Show the plan and stop; touches no host.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")] = False,
+    plan_only: PlanOption = False,
+    as_json: JsonOption = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option("--fail-if", metavar="RULE", help="Fail by it, as 'recovery_time > 1.25 * p50(last 10)'."),
     ] = None,
     variables: VariablesOption = None,
-    approver: Annotated[str | None, typer.Option(help="Who approved the drill, for the report.")] = None,
-    participant: Annotated[list[str] | None, typer.Option(help="Who takes part; may be given again.")] = None,
+    approver: ApproverOption = None,
+    participant: ParticipantOption = None,
 ) -> None:
     """Drill: break the primary for real, switch, measure, prove, and put everything back."""
     from drillctl import playbook as books
+    from drillctl.plan import make_plan
 
     only_one(inventory, lab)
-    _check_names(approver, *(participant or ()))
+    check_names(approver, *(participant or ()))
     overrides = _overrides(override or [], reason)
     consent = Consent(yes=yes, confirm=confirm)
     file = books.find(playbook)
     book = books.with_regressions(books.load(file, given(variables)), fail_if or ())
-    with estate_of(inventory, lab) as (estate, path, cannot_prove):
+    with estate_of(inventory, lab, bring_up=not plan_only) as (estate, path, cannot_prove):
         books.check_hosts(file, given(variables), book, estate)
         gates = calendar_gates(estate, book, overrides)
-        show_plan(estate, book, gates, result=plan_only)
+        show_plan(make_plan(estate, book), estate, book, gates, result=plan_only, as_json=as_json)
         if plan_only:
             return
         streams.carry_on()
@@ -233,38 +240,14 @@ def _keep_sources(folder: Path, estate: Inventory, book: Playbook, progress: Pro
         progress.note(f"inventory and playbook could not be kept for the report: {error.strerror}")
 
 
-def _check_names(*names: str | None) -> None:
-    """Refuse a name that no report could show. Raises UsageError."""
-    from drillctl.errors import UsageError
-
-    for name in names:
-        if name is not None and not (name.isprintable() and 0 < len(name.strip()) <= 200):
-            raise UsageError(
-                f"{ascii(name)[:80]} is no name for the report",
-                hint="--approver and --participant take one line of at most 200 characters",
-                state="nothing was changed",
-            )
-
-
-def people_of(estate: Inventory, approver: str | None = None, participants: list[str] | None = None) -> People:
-    """Return who answers for a run: as said on the command line, otherwise as the inventory says."""
-    from drillctl.run import People
-
-    return People(approver or estate.approver, tuple(participants or estate.participants), _operator())
-
-
-def _operator() -> str:
-    """Return the account that runs drillctl, and where."""
-    import platform
-
-    from drillctl import account
-
-    return f"{account.user()}@{platform.node()}"
-
-
 @contextlib.contextmanager
-def estate_of(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, tuple[str, ...]]]:
-    """Yield inventory, its file, and what its hosts cannot prove; a lab that was not up is up only meanwhile."""
+def estate_of(
+    given: Path | None, lab: bool, *, bring_up: bool = True
+) -> Iterator[tuple[Inventory, Path, tuple[str, ...]]]:
+    """Yield inventory, its file, and what its hosts cannot prove.
+
+    A lab that was not up is up only meanwhile; without `bring_up` there must be one, or UsageError is raised.
+    """
     from drillctl import inventory as inventories
 
     if not lab:
@@ -275,6 +258,8 @@ def estate_of(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, 
     from drillctl.cli.console import err
 
     current = labs.current()
+    if current is None and not bring_up:
+        raise no_lab()
     began = time.monotonic()
     made = current or labs.up()
     if current is None:
@@ -287,14 +272,21 @@ def estate_of(given: Path | None, lab: bool) -> Iterator[tuple[Inventory, Path, 
             err().print("The lab is down again; `drillctl lab up` keeps one.")
 
 
-def show_plan(estate: Inventory, book: Playbook, gates: tuple[Gate, ...], *, result: bool) -> None:
-    """Print the plan: to stdout when it is the result that was asked for, to stderr when a drill follows."""
+def show_plan(
+    plan: Plan, estate: Inventory, book: Playbook, gates: tuple[Gate, ...], *, result: bool, as_json: bool = False
+) -> None:
+    """Print the plan: to stdout when it is the result that was asked for, to stderr when a drill follows.
+
+    `as_json`: as one document, where it is the result.
+    """
     from drillctl.cli.console import err, out
-    from drillctl.plan import make_plan
-    from drillctl.report.plan_lines import plan_lines
+    from drillctl.report.plan_lines import plan_document, plan_lines
     from drillctl.report.terminal import render_plan
 
-    plan, console = make_plan(estate, book), out() if result else err()
+    if result and as_json:
+        sys.stdout.write(json.dumps(plan_document(plan, estate, book, gates), ensure_ascii=False, indent=2) + "\n")
+        return
+    console = out() if result else err()
     if console.is_terminal:
         render_plan(plan, estate, book, console, gates)
         return

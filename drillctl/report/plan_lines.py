@@ -1,7 +1,8 @@
-"""The plan as lines for a pipe or the log of a CI: nothing is wrapped, and no table depends on a width (pure)."""
+"""The plan where there is no terminal (pure): as lines that are never wrapped, and as a document for programs."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,14 +16,29 @@ def plan_lines(plan: Plan, inventory: Inventory, playbook: Playbook, gates: tupl
     """Return what the drill will do: a line for each action, its undo in the line below, the count, gates as of now."""
     lines = [f"Plan: {playbook.name} on {inventory.name} ({inventory.environment})"]
     for step in plan.steps:
-        name = f"{'restore: ' if step.section == 'restore' else ''}{step.name}"
         for action in step.actions:
-            place = f"{name}, {action.host}" if action.host else name
+            place = f"{plan.title(step)}, {action.host}" if action.host else plan.title(step)
             lines.append(f"  {place}: {' '.join(action.what.split())}")
             if action.undo:
                 lines.append(f"    undone by: {' '.join(action.undo.split())}")
-    lines.append(f"{plan.changes} changes, each with its undo; {len(inventory.hosts)} hosts.")
+    lines += plan.closing(inventory)
     for gate in gates:
         word = "OVERRIDDEN" if gate.overridden else "open" if gate.passed else "CLOSED"
         lines.append(f"Gate {gate.name} {word}: {gate.found}{f'; {gate.opens}' if gate.opens else ''}")
     return lines
+
+
+def plan_document(
+    plan: Plan, inventory: Inventory, playbook: Playbook, gates: tuple[Gate, ...] = ()
+) -> dict[str, object]:
+    """Return the plan for a program: steps with their actions in order, how many of them change something, gates."""
+    return {
+        "schema_version": 1,
+        "playbook": playbook.name,
+        "inventory": inventory.name,
+        "environment": inventory.environment,
+        "steps": [asdict(step) for step in plan.steps],
+        "changes": plan.changes,
+        "stays_on": plan.stays_on,
+        "gates": [asdict(gate) for gate in gates],
+    }

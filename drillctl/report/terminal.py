@@ -23,18 +23,21 @@ _VERDICT_STYLE = {"passed": "bold green", "failed": "bold red", "restore-incompl
 def render_plan(
     plan: Plan, inventory: Inventory, playbook: Playbook, console: Console, gates: tuple[Gate, ...] = ()
 ) -> None:
-    """Print what the drill will do: step, host, exact command, undo, one line that counts changes, gates as of now."""
+    """Print what the drill will do: step, host, exact command and its undo, how much is changed, gates as of now."""
     console.print(f"\n[bold]Plan[/] {escape(playbook.name)} on {escape(inventory.name)} ({inventory.environment})")
     table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
-    for name in ("step", "host", "does", "undone by"):
-        table.add_column(name, overflow="fold", no_wrap=name in {"step", "host"})
+    for name in ("step", "host", "does"):
+        table.add_column(name, overflow="fold", no_wrap=name != "does")
     for step in plan.steps:
         for number, action in enumerate(step.actions):
-            name = f"{'restore: ' if step.section == 'restore' else ''}{step.name}" if number == 0 else ""
-            undo = action.undo or ""
-            table.add_row(f"[bold]{escape(name)}[/]", escape(action.host), escape(action.what), escape(undo))
+            name = plan.title(step) if number == 0 else ""
+            table.add_row(f"[bold]{escape(name)}[/]", escape(action.host), escape(action.what))
+            if action.undo:
+                # Below and not beside it: in half the width paths would be broken in two.
+                table.add_row("", "", f"[dim]undone by:[/] {escape(action.undo)}")
     console.print(table)
-    console.print(f"{plan.changes} changes, each with its undo; {len(inventory.hosts)} hosts.")
+    for line in plan.closing(inventory):
+        console.print(escape(line))
     for gate in gates:
         word = "[green]open[/]" if gate.passed else "[red]CLOSED[/]"
         word = "[bold yellow]OVERRIDDEN[/]" if gate.overridden else word

@@ -10,6 +10,7 @@ import pytest
 
 from drillctl import inventory as inventories
 from drillctl import playbook as playbooks
+from drillctl import switchover
 from drillctl.faults import Fault
 from drillctl.hosts.service import commands_of
 from drillctl.language import StartStep
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from drillctl.plan import Action, Plan
     from drillctl.playbook import Playbook
 
-CHANGING = {"start", "arm", "fault", "switch"}
+CHANGING = {"guard", "start", "arm", "fault", "switch"}
 
 
 def actions(plan: Plan, *names: str) -> list[Action]:
@@ -58,6 +59,7 @@ def test_the_plan_of_the_documented_drill(estate: Inventory, playbook: Playbook)
     assert [(step.section, step.name) for step in plan.steps] == [
         ("before", "agreement"),
         ("before", "connect"),
+        ("before", "guard"),
         ("before", "config"),
         ("before", "start"),
         ("before", "steady state"),
@@ -112,7 +114,7 @@ def test_the_plan_needs_no_host_and_no_program(
 
     monkeypatch.setattr(socket, "socket", forbidden)
     monkeypatch.setattr(subprocess, "Popen", forbidden)
-    assert make_plan(estate, playbook).changes == 5
+    assert make_plan(estate, playbook).changes == 8
 
 
 def test_the_same_files_give_the_same_plan(estate: Inventory, playbook: Playbook) -> None:
@@ -156,3 +158,31 @@ def test_the_switch_is_told_as_the_kind_of_gateway_does_it(
     assert (action.undo is None) == (undo is None)
     assert undo is None or undo in (action.undo or "")
     assert actions(plan, "failback")
+
+
+def test_the_guard_is_a_change_on_every_host(estate: Inventory, playbook: Playbook) -> None:
+    guards = actions(make_plan(estate, playbook), "guard")
+    assert [action.host for action in guards] == ["gateway", "a-1", "b-1"]
+    assert all("lease of 20 s" in action.what and action.undo for action in guards)
+
+
+def switched(inventory: Inventory, *, force: bool) -> Plan:
+    book = switchover.playbook_to("zone-b", playbooks.find("planned-switchover").parent / "images", force=force, rate=5)
+    return make_plan(inventory, book, keep=True, force=force)
+
+
+def test_the_way_back_of_a_switch_that_stays_is_for_when_it_is_cut_short(estate: Inventory) -> None:
+    plan = switched(estate, force=False)
+    back = [plan.title(step) for step in plan.steps if step.section == "restore"]
+    assert back == ["if cut short: failback", "if cut short: verify"]
+    assert plan.closing(estate)[-1].startswith("The gateway stays on zone-b; ")
+
+
+def test_of_a_zone_that_is_given_up_nothing_is_asked(estate: Inventory) -> None:
+    plan = switched(estate, force=True)
+    assert [action.what for action in actions(plan, "connect") if action.host == "a-1"] == [
+        "ssh 10.0.1.1, and a guard as elsewhere, if it answers: its zone is given up"
+    ]
+    assert {action.host for action in actions(plan, "start", "guard")} == {"gateway", "b-1"}
+    back = [action.what for step in plan.steps if step.section == "restore" for action in step.actions]
+    assert all(what.startswith("if zone-a answers: ") for what in back)
