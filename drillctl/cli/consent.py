@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from drillctl.gates import Gate
     from drillctl.inventory import Inventory
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Consent:
     def ask(self, estate: Inventory, question: str = "") -> Gate:
         """Return the agreement, asking a person where the words of the command line are not enough.
 
-        Raises Aborted when that person does not agree.
+        Raises NotStarted when that person does not agree.
         """
         if self.confirm is not None:
             return _gate(estate, f"--confirm {estate.name}")
@@ -56,7 +61,7 @@ class Consent:
             return _gate(estate, "the name was typed")
         if self.yes:
             return _gate(estate, "--yes")
-        _answered(question or f"Drill {estate.name} ({estate.environment})?")
+        ask(question or f"Drill {estate.name} ({estate.environment})?")
         return _gate(estate, "answered with yes")
 
 
@@ -76,30 +81,33 @@ def _terminal() -> bool:
 
 
 def _typed(estate: Inventory) -> None:
-    """Have the name typed, letter by letter as it is. Raises Aborted for anything else."""
-    from drillctl.errors import Aborted
+    """Have the name typed, letter by letter as it is. Raises NotStarted for anything else."""
+    from drillctl.errors import NotStarted
 
-    try:
-        typed = typer.prompt(
-            f"{estate.name} is PRODUCTION. Type its name to go on", default="", show_default=False, err=True
-        )
-    except typer.Abort:  # the end of the input, as Ctrl-D
-        typer.echo(err=True)
-        typed = ""
+    question = f"{estate.name} is PRODUCTION. Type its name to go on"
+    typed = _answer(lambda: str(typer.prompt(question, default="", show_default=False, err=True)), no="")
     if typed != estate.name:
-        raise Aborted(
+        raise NotStarted(
             f"you typed `{typed}`, not `{estate.name}`" if typed else "you did not type its name",
             state="nothing was changed",
         )
 
 
-def _answered(question: str) -> None:
-    from drillctl.errors import Aborted
+def ask(question: str, state: str = "nothing was changed") -> None:
+    """Ask a person. Raises NotStarted, with the state in which things are, unless the answer is yes."""
+    from drillctl.errors import NotStarted
 
+    if not _answer(lambda: typer.confirm(question, err=True), no=False):
+        raise NotStarted("you said no", state=state)
+
+
+def _answer(prompt: Callable[[], T], *, no: T) -> T:
+    """Return the answer at a prompt; `no` at the end of the input (Ctrl-D) and at Ctrl-C, for nothing has begun."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        agreed = typer.confirm(question, err=True)
+        return prompt()
     except typer.Abort:
         typer.echo(err=True)
-        agreed = False
-    if not agreed:
-        raise Aborted("you said no", state="nothing was changed")
+        return no
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -58,6 +58,7 @@ def adopt(
     The difference is shown first. The new config is tested in the place of the live one before it goes live, and the
     original is kept beside it.
     """
+    from drillctl.cli import consent
     from drillctl.cli.console import err
     from drillctl.errors import NotStarted
     from drillctl.gateway.adoption import Adoption
@@ -86,12 +87,7 @@ def adopt(
                     state="nothing was changed",
                 )
             what = "Put the original back" if undo else "Change the config"
-            try:
-                agreed = typer.confirm(f"{what} on {', '.join(plans)} and reload nginx?", err=True)
-            except typer.Abort:
-                agreed = False
-            if not agreed:
-                raise NotStarted("you said no", state="nothing was changed")
+            consent.ask(f"{what} on {', '.join(plans)} and reload nginx?")
         if undo:
             adoption.undo(plans)
         else:

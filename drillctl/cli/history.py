@@ -331,8 +331,9 @@ def _one_of(option: str, value: str | None, allowed: Sequence[str]) -> None:
 
 
 def _agree(store: History, before: datetime) -> None:
-    """Ask before runs are deleted. Raises UsageError without a terminal, Aborted at a no."""
-    from drillctl.errors import Aborted, UsageError
+    """Ask before runs are deleted. Raises UsageError without a terminal, NotStarted at a no."""
+    from drillctl.cli import consent
+    from drillctl.errors import UsageError
 
     old = len(store.runs(until=before))
     if old == 0:
@@ -343,5 +344,5 @@ def _agree(store: History, before: datetime) -> None:
             hint="say --yes to delete them without being asked",
             state="nothing was deleted",
         )
-    if not typer.confirm(f"Delete {old} runs from before {before:%Y-%m-%d %H:%M} UTC from the history?", err=True):
-        raise Aborted("you said no", state="nothing was deleted")
+    question = f"Delete {old} runs from before {before:%Y-%m-%d %H:%M} UTC from the history?"
+    consent.ask(question, state="nothing was deleted")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from drillctl.cli.estate import InventoryOption, inventory_path
-from drillctl.errors import Aborted, UsageError
+from drillctl.errors import UsageError
 
 if TYPE_CHECKING:
     from drillctl.inventory import Inventory
@@ -217,6 +217,7 @@ def _document(job: Job, form: Form, artefacts: tuple[Artefact, ...]) -> dict[str
 
 
 def _change(job: Job, form: Form, artefacts: tuple[Artefact, ...], *, remove: bool, yes: bool) -> None:
+    from drillctl.cli import consent
     from drillctl.cli.console import err, out
     from drillctl.schedule import installation
 
@@ -231,12 +232,7 @@ def _change(job: Job, form: Form, artefacts: tuple[Artefact, ...], *, remove: bo
             raise UsageError(
                 "there is no terminal to ask on", hint="say --yes to go ahead", state="nothing was changed"
             )
-        try:
-            agreed = typer.confirm("Remove this?" if remove else "Install this?", err=True)
-        except typer.Abort:
-            agreed = False
-        if not agreed:
-            raise Aborted("you said no", state="nothing was changed")
+        consent.ask("Remove this?" if remove else "Install this?")
     installation.apply(job, form, todo)
     what = "removed" if remove else "installed"
     out().print(f"{job.name}: {what} ({', '.join(change.name for change in todo)})", soft_wrap=True, markup=False)

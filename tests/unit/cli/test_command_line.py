@@ -277,7 +277,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_touched(
     ended = drillctl(*DRILL)
     assert ended.code == 2
     assert "error: there is no terminal to ask on\nstate: nothing was changed\nnext:  say --yes" in ended.err
-    assert "5 changes, each with its undo" in ended.err, "the plan was shown"
+    assert "8 changes, each with its undo" in ended.err, "the plan was shown"
     assert listener == [], "no host was spoken to"
     assert not (tmp_path / "state").exists(), "no run was begun"
 
@@ -287,19 +287,19 @@ def test_a_plan_alone_touches_nothing(
 ) -> None:
     ended = drillctl(*DRILL, "--plan")
     assert ended.code == 0
-    assert "5 changes, each with its undo; 3 hosts." in ended.out
+    assert "8 changes, each with its undo; 3 hosts." in ended.out
     assert ended.err == ""
     assert listener == []
     assert not (tmp_path / "state").exists()
 
 
-@pytest.mark.parametrize("keys", [b"n\n", b"\n", b"\x04"], ids=["no", "nothing", "end of input"])
+@pytest.mark.parametrize("keys", [b"n\n", b"\n", b"\x04", b"\x03"], ids=["no", "nothing", "Ctrl-D", "Ctrl-C"])
 def test_a_person_who_does_not_say_yes_is_obeyed(
     on_terminal: Callable[..., Ended], listener: list[socket.socket], tmp_path: Path, keys: bytes
 ) -> None:
     ended = on_terminal(*DRILL, prompt="Drill shop (staging)?", keys=keys, NO_COLOR="1")
-    assert ended.code == 5, ended.out
-    assert "you said no" in ended.out
+    assert ended.code == 4, ended.out
+    assert "you said no\nstate: nothing was changed\n" in ended.out
     assert listener == []
     assert not (tmp_path / "state").exists()
 

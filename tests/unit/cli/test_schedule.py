@@ -97,7 +97,7 @@ def test_a_person_who_says_no_is_obeyed(
     on_terminal: Callable[..., Ended], inventory_file: Path, tmp_path: Path
 ) -> None:
     ended = on_terminal(*NIGHTLY, "--as", "github", "--install", prompt="Install this?", keys=b"n\n")
-    assert ended.code == 5
+    assert ended.code == 4
     assert not (tmp_path / ".github").exists()
 
 
