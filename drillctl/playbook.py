@@ -51,7 +51,6 @@ CHECKS: tuple[Check, ...] = (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from drillctl.inventory import Inventory
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 
@@ -210,33 +209,6 @@ def with_regressions(playbook: Playbook, rules: Sequence[str]) -> Playbook:
     regressions = (*playbook.objectives.regressions, *from_flags(rules))
     objectives = playbook.objectives.model_copy(update={"regressions": regressions})
     return playbook.model_copy(update={"objectives": objectives})
-
-
-def check_hosts(path: Path, variables: Mapping[str, str], playbook: Playbook, inventory: Inventory) -> None:
-    """See that the playbook fits the inventory: its hosts, its kind of gateway. Raises FileError with its places."""
-    names = [host.name for host in inventory.hosts]
-    strangers: list[tuple[yamlfile.Location, str]] = []
-    for section, steps in (("steps", playbook.steps), ("restore", playbook.restore)):
-        for place, step in enumerate(steps):
-            command = step.command if isinstance(step, ProbeStep | ActionStep) else None
-            if command is not None and command.host not in names:
-                known = f"`{inventory.name}` has {', '.join(names)}"
-                message = f"there is no host `{command.host}` in the inventory; {known}"
-                strangers.append(((section, place, "command", "host"), message))
-    wanted, kind = playbook.expects.gateway, inventory.gateway.kind
-    if kind == "nginx-passive":
-        strangers += [
-            (("steps", place, "step"), f"`{step.step}`, but the gateway of `{inventory.name}` fails over by itself")
-            for place, step in enumerate(playbook.steps)
-            if isinstance(step, SwitchStep | DetectStep) and getattr(step, "expect", "failure") == "failure"
-        ]
-    if wanted is not None and kind not in wanted:
-        file = template.load(path, variables)
-        said = f"the playbook is for gateways of kind {' or '.join(wanted)}; that of `{inventory.name}` is {kind}"
-        raise FileError([f"{file.at(('expects', 'gateway'))}: {said}"])
-    if strangers:
-        file = template.load(path, variables)
-        raise FileError([f"{file.at(where)}: {message}" for where, message in strangers])
 
 
 def images(playbook: Playbook) -> tuple[Path, ...]:

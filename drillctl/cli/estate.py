@@ -20,16 +20,22 @@ InventoryOption = Annotated[
 LabOption = Annotated[bool, typer.Option("--lab", help="Use the lab's hosts on this machine.")]
 
 
-def inventory_path(given: Path | None) -> Path:
-    """Return the inventory file to use. Raises UsageError when there is none."""
-    path = given or Path(os.environ.get("DRILLCTL_INVENTORY", "inventory.yaml"))
+def inventory_path(given: Path | None, *, or_lab: bool = False) -> Path:
+    """Return the inventory file to use; `or_lab`: the command takes --lab as well. Raises UsageError without one."""
+    path = given or default_path()
     if not is_file(path):
+        lab = ", or try the lab with --lab" if or_lab else ""
         raise UsageError(
-            f"there is no inventory file {path}",
-            hint="name one with --inventory, or try the lab with --lab; the README shows how to write one",
+            f"{path} is a folder, not an inventory file" if path.is_dir() else f"there is no inventory file {path}",
+            hint=f"name one with --inventory{lab}; the README shows how to write one",
             state="nothing was changed",
         )
     return path
+
+
+def default_path() -> Path:
+    """Return where the inventory is when none is named; it need not be there."""
+    return Path(os.environ.get("DRILLCTL_INVENTORY", "inventory.yaml"))
 
 
 def is_file(path: Path) -> bool:
@@ -42,19 +48,13 @@ def is_file(path: Path) -> bool:
         ) from None
 
 
-def load_inventory(given: Path | None) -> Inventory:
-    """Read the inventory file to use. Raises UsageError or FileError."""
-    from drillctl import inventory
-
-    return inventory.load(inventory_path(given))
-
-
 def load_estate(given: Path | None, lab: bool) -> Inventory:
     """Read the inventory to use: the lab's, a given one, or the default one. Raises UsageError or FileError."""
     only_one(given, lab)
-    if not lab:
-        return load_inventory(given)
     from drillctl import inventory
+
+    if not lab:
+        return inventory.load(inventory_path(given, or_lab=True))
     from drillctl import lab as labs
 
     current = labs.current()
@@ -70,7 +70,7 @@ def no_lab() -> UsageError:
 
 def estate_or_none(given: Path | None, lab: bool) -> Inventory | None:
     """Read the inventory to use as `load_estate` does; None when none was named and there is no default one."""
-    if given is None and not lab and not is_file(Path(os.environ.get("DRILLCTL_INVENTORY", "inventory.yaml"))):
+    if given is None and not lab and not is_file(default_path()):
         return None
     return load_estate(given, lab)
 

@@ -64,6 +64,7 @@ def run(
     participant: ParticipantOption = None,
 ) -> None:
     """Drill: break the primary for real, switch, measure, prove, and put everything back."""
+    from drillctl import fit
     from drillctl import playbook as books
     from drillctl.plan import make_plan
 
@@ -74,7 +75,7 @@ def run(
     file = books.find(playbook)
     book = books.with_regressions(books.load(file, given(variables)), fail_if or ())
     with estate_of(inventory, lab, bring_up=not plan_only) as (estate, path, cannot_prove):
-        books.check_hosts(file, given(variables), book, estate)
+        fit.check(file, given(variables), book, estate)
         gates = calendar_gates(estate, book, overrides)
         show_plan(make_plan(estate, book), estate, book, gates, result=plan_only, as_json=as_json)
         if plan_only:
@@ -251,7 +252,7 @@ def estate_of(
     from drillctl import inventory as inventories
 
     if not lab:
-        path = inventory_path(given)
+        path = inventory_path(given, or_lab=True)
         yield inventories.load(path), path, ()
         return
     from drillctl import lab as labs

@@ -39,17 +39,18 @@ def check(run: Run) -> None:
     with run.step("faults") as done:
         for fault in faults:
             for host in hosts_of(run.inventory, fault):
-                _check_programs(run.inventory, host, fault)
+                if refusal := without_programs(run.inventory, host, fault):
+                    raise refusal
             each(hosts_of(run.inventory, fault), lambda host, fault=fault: fault.check(run.place(host)))  # type: ignore[misc]
         done.detail = ", ".join(_word(fault) for fault in faults) + " can be injected"
 
 
-def _check_programs(inventory: Inventory, host: Host, fault: Fault) -> None:
-    """See that a host where only installed programs run as root has those of a fault. Raises NotStarted."""
+def without_programs(inventory: Inventory, host: Host, fault: Fault) -> NotStarted | None:
+    """Return why a host refuses a fault where only installed programs run as root; None if it has those (pure)."""
     if inventory.login(host).by != "installed" or _word(fault) in (*WITHOUT_PROGRAMS, *inventory.faults):
-        return
+        return None
     hint = f"say `faults: [{_word(fault)}]` in the inventory, and run `drillctl privileges install-script` there again"
-    raise NotStarted(
+    return NotStarted(
         f"`{_word(fault)}` runs as root, and its programs are not installed there",
         host=host.name,
         hint="it is for hosts with `ssh: {privileges: sudo}`" if _word(fault) == "command" else hint,

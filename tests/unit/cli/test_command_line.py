@@ -229,15 +229,23 @@ def test_words_of_a_file_cannot_play_with_the_terminal(drillctl: Callable[..., E
 
 
 @pytest.mark.parametrize(
-    "words", [["validate"], ["status"], ["run", "zone-failover"], ["run", "zone-failover", "--yes"]]
+    ("words", "lab"),
+    [
+        (["validate"], False),
+        (["schedule", "zone-failover", "--every", "0 3 * * 1"], False),
+        (["status"], True),
+        (["run", "zone-failover"], True),
+        (["run", "zone-failover", "--yes"], True),
+    ],
 )
-def test_without_an_inventory_it_says_what_to_do(drillctl: Callable[..., Ended], words: list[str]) -> None:
+def test_without_an_inventory_it_says_what_to_do(drillctl: Callable[..., Ended], words: list[str], lab: bool) -> None:
     ended = drillctl(*words)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == (
         "error: there is no inventory file inventory.yaml\n"
         "state: nothing was changed\n"
-        "next:  name one with --inventory, or try the lab with --lab; the README shows how to write one\n"
+        f"next:  name one with --inventory{', or try the lab with --lab' if lab else ''}; "
+        "the README shows how to write one\n"
     )
 
 
