@@ -45,7 +45,12 @@ def schedule(
     runner: Annotated[
         str, typer.Option("--runner", help="For a CI: the label (GitHub) or image (GitLab) of the runner.")
     ] = "ubuntu-latest",
-    source: Annotated[str, typer.Option("--source", help="For a CI: what pip installs drillctl from.")] = "drillctl",
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--source", metavar="FROM", help="For a CI: what pip installs drillctl from, such as git+URL@COMMIT."
+        ),
+    ] = None,
     install: Annotated[bool, typer.Option("--install", help="Put it in its place, after showing a diff.")] = False,
     uninstall: Annotated[bool, typer.Option("--uninstall", help="Take it away, after showing a diff.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -53,11 +58,14 @@ def schedule(
 ) -> None:
     """Print a drill by the clock, and when it runs next; with --install, put it in its place."""
     from drillctl.schedule import installation
+    from drillctl.schedule.job import CI_FORMS
 
     if install and uninstall:
         raise UsageError("--install and --uninstall exclude each other", state="nothing was changed")
     estate, book, job = _job(playbook, inventory, every, form, _seconds(jitter), missed)
-    job = replace(job, production=estate.environment == "production", runner=runner, source=source)
+    if form in CI_FORMS and source is None and not uninstall:
+        raise _no_source()
+    job = replace(job, production=estate.environment == "production", runner=runner, source=source or "")
     artefacts = installation.render(job, form)
     if as_json and not (install or uninstall):
         sys.stdout.write(json.dumps(_document(job, form, artefacts), ensure_ascii=False, indent=2) + "\n")
@@ -95,7 +103,8 @@ def _job(
     if form in CI_FORMS:
         book_path = playbook if ships else _within(file)
         job = Job(estate.name, book.name, parsed, "drillctl", book_path, _within(path), jitter, missed, (), secrets)
-        return estate, book, job
+        key, known_hosts = _ssh_files(path)
+        return estate, book, replace(job, key=key, known_hosts=known_hosts)
     home = os.environ.get("DRILLCTL_HOME")
     job = Job(
         estate=estate.name,
@@ -110,6 +119,44 @@ def _job(
         secrets=secrets,
     )
     return estate, book, job
+
+
+def _no_source() -> UsageError:
+    return UsageError(
+        "a CI has to be told where drillctl comes from",
+        hint="say --source git+URL@COMMIT, or --source with the path of a wheel in the repository: no package index "
+        "has drillctl yet, and whoever took that name there would get the key of the drill",
+        state="nothing was changed",
+    )
+
+
+def _ssh_files(path: Path) -> tuple[str, str | None]:
+    """Return where a CI has to put the key and the host keys: where the inventory says, which is read as it is written.
+
+    Host keys that are named by a relative path come with the repository. Raises UsageError for two of either.
+    """
+    from drillctl import yamlfile
+    from drillctl.inventory import Inventory
+    from drillctl.schedule.job import DEFAULT_KEY, DEFAULT_KNOWN_HOSTS
+
+    written = yamlfile.load(path).parse(Inventory)
+    logins = [written.login(host) for host in written.hosts]
+    key = _only("key", [str(login.key or DEFAULT_KEY) for login in logins])
+    known_hosts = _only("known_hosts", [str(login.known_hosts or DEFAULT_KNOWN_HOSTS) for login in logins])
+    if not key.startswith(("/", "~")):
+        key = os.path.relpath(path.parent / key)
+    return key, known_hosts if known_hosts.startswith(("/", "~")) else None
+
+
+def _only(name: str, paths: list[str]) -> str:
+    different = sorted(set(paths))
+    if len(different) > 1:
+        raise UsageError(
+            f"the hosts' ssh.{name} differ ({', '.join(different)}), and a CI gets one",
+            hint=f"use one ssh.{name} for all hosts, or `--as systemd` on a machine of your own",
+            state="nothing was changed",
+        )
+    return different[0]
 
 
 def _secrets(estate: Inventory) -> tuple[str, ...]:

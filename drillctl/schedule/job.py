@@ -16,6 +16,9 @@ FORMS: tuple[Form, ...] = ("systemd", "crontab", "github", "gitlab")
 CI_FORMS = ("github", "gitlab")
 """Those that read a repository, and whose clock is UTC."""
 
+DEFAULT_KEY, DEFAULT_KNOWN_HOSTS = "~/.ssh/id_ed25519", "~/.ssh/known_hosts"
+"""Where a login finds its key and the host keys when the inventory does not say."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -23,8 +26,10 @@ class Job:
 
     `program` is drillctl's path; `playbook` a name or path, `inventory` a path: absolute, or within the repository for
     a job of a CI. `jitter` is in seconds. For a CI, `runner` is the label or image of a machine that reaches the hosts,
-    and `source` what pip installs drillctl from. `environment` is what the run needs, such as DRILLCTL_HOME; nothing
-    secret. `secrets` are the names of variables that it needs as well, whose values are kept elsewhere.
+    `source` what pip installs drillctl from, and `key` and `known_hosts` where the inventory wants them: under `~/`,
+    absolute, or within the repository; `known_hosts` is None where the repository has the file itself. `environment` is
+    what the run needs, such as DRILLCTL_HOME; nothing secret. `secrets` are the names of variables that it needs as
+    well, whose values are kept elsewhere.
     """
 
     estate: str
@@ -39,7 +44,9 @@ class Job:
     secrets: tuple[str, ...] = ()
     production: bool = False
     runner: str = "ubuntu-latest"
-    source: str = "drillctl"
+    source: str = ""
+    key: str = DEFAULT_KEY
+    known_hosts: str | None = DEFAULT_KNOWN_HOSTS
 
     @property
     def name(self) -> str:

@@ -7,9 +7,14 @@ holds is ever part of a script.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from drillctl.errors import UsageError
 from drillctl.schedule.job import Artefact, Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def github(job: Job) -> tuple[Artefact, ...]:
@@ -20,7 +25,7 @@ def github(job: Job) -> tuple[Artefact, ...]:
         raise _refused("GitHub Actions runs nothing more often than every five minutes", "use another time")
     content = f"""\
 # Made by `drillctl schedule`. The repository needs these secrets: DRILLCTL_SSH_KEY (a private key that the hosts
-# accept), DRILLCTL_KNOWN_HOSTS (their host keys, as ssh-keyscan prints them and as you have compared them){_also(job)}.
+# accept){_known_hosts_wanted(job)}{_also(job)}.
 name: {_expression_safe(job.title)}
 on:
   schedule:
@@ -39,6 +44,7 @@ jobs:
       DRILLCTL_HOME: ${{{{ github.workspace }}}}/.drillctl
       PLAYBOOK: {_expression_safe(job.playbook)}
       INVENTORY: {_expression_safe(job.inventory)}
+{_each(job, lambda file: f"      {file.variable}: {_expression_safe(file.value)}")}\
     steps:
       - uses: actions/checkout@v4
       - uses: actions/setup-python@v5
@@ -50,13 +56,11 @@ jobs:
         run: python -m pip install "$SOURCE"
       - name: Take the key and the host keys
         env:
-          KEY: ${{{{ secrets.DRILLCTL_SSH_KEY }}}}
-          KNOWN_HOSTS: ${{{{ secrets.DRILLCTL_KNOWN_HOSTS }}}}
+{_each(job, lambda file: f"          {file.secret}: ${{{{ secrets.{file.secret} }}}}")}\
         run: |
           umask 077
-          mkdir -p ~/.ssh
-          printf '%s\\n' "$KEY" > ~/.ssh/id_ed25519
-          printf '%s\\n' "$KNOWN_HOSTS" > ~/.ssh/known_hosts
+{_each(job, lambda file: f"          mkdir -p {file.folder}")}\
+{_each(job, lambda file: f"          {file.printed}")}\
 {_github_jitter(job)}\
       - name: Drill
 {_github_secrets(job)}\
@@ -71,7 +75,7 @@ jobs:
           if-no-files-found: error
       - name: Remove the key
         if: always()
-        run: rm -f ~/.ssh/id_ed25519
+        run: rm -f {_files(job)[0].place}
 """
     return (Artefact(f".github/workflows/drill-{job.estate}-{job.drill}.yml", content),)
 
@@ -88,8 +92,8 @@ def gitlab(job: Job) -> tuple[Artefact, ...]:
 #   interval pattern  {cron}    ({job.expression.words})
 #   time zone         UTC
 #   variable          DRILLCTL_DRILL = {mark}
-# The project needs these variables of type File: DRILLCTL_SSH_KEY (a private key that the hosts accept) and
-# DRILLCTL_KNOWN_HOSTS (their host keys, as ssh-keyscan prints them and as you have compared them){_also(job)}.
+# The project needs these variables of type File: DRILLCTL_SSH_KEY (a private key that the hosts
+# accept){_known_hosts_wanted(job)}{_also(job)}.
 {json.dumps(f"drill {mark}", ensure_ascii=False)}:
   stage: test
   image: {json.dumps(image)}
@@ -104,21 +108,73 @@ def gitlab(job: Job) -> tuple[Artefact, ...]:
     SOURCE: {{value: {json.dumps(job.source, ensure_ascii=False)}, expand: false}}
     PLAYBOOK: {{value: {json.dumps(job.playbook, ensure_ascii=False)}, expand: false}}
     INVENTORY: {{value: {json.dumps(job.inventory, ensure_ascii=False)}, expand: false}}
+{_each(job, lambda f: f"    {f.variable}: {{value: {json.dumps(f.value, ensure_ascii=False)}, expand: false}}")}\
   before_script:
     - python -m pip install "$SOURCE"
-    - umask 077 && mkdir -p ~/.ssh
-    - cp "$DRILLCTL_SSH_KEY" ~/.ssh/id_ed25519
-    - cp "$DRILLCTL_KNOWN_HOSTS" ~/.ssh/known_hosts
+    - umask 077
+{_each(job, lambda file: f"    - mkdir -p {file.folder} && cp {file.content} {file.place}")}\
   script:
 {_gitlab_jitter(job)}\
     - drillctl run "$PLAYBOOK" --inventory "$INVENTORY" {" ".join(job.agreement)}
   after_script:
-    - rm -f ~/.ssh/id_ed25519
+    - rm -f {_files(job)[0].place}
   artifacts:
     when: always
     paths: [.drillctl/runs]
 """
     return (Artefact(path, content),)
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file that a job writes from a secret: the secret's name, the variable that says where to, and where to."""
+
+    secret: str
+    variable: str
+    path: str
+
+    @property
+    def value(self) -> str:
+        """Return the variable's value: the path, without a `~/` that a shell would not expand in it."""
+        return self.path.removeprefix("~/")
+
+    @property
+    def place(self) -> str:
+        """Return the path as a word of a script."""
+        return f'"$HOME/${self.variable}"' if self.path.startswith("~/") else f'"${self.variable}"'
+
+    @property
+    def folder(self) -> str:
+        """Return its folder as a word of a script."""
+        return f'"$(dirname {self.place})"'
+
+    @property
+    def content(self) -> str:
+        """Return the secret as a word of a script."""
+        return f'"${self.secret}"'
+
+    @property
+    def printed(self) -> str:
+        """Return the line of a script that writes a secret which is a text."""
+        return f"printf '%s\\n' {self.content} > {self.place}"
+
+
+def _files(job: Job) -> list[_File]:
+    """Return what a job writes: the key first, and the host keys unless the repository has them."""
+    files = [_File("DRILLCTL_SSH_KEY", "KEY_FILE", job.key)]
+    if job.known_hosts is not None:
+        files.append(_File("DRILLCTL_KNOWN_HOSTS", "KNOWN_HOSTS_FILE", job.known_hosts))
+    return files
+
+
+def _each(job: Job, line: Callable[[_File], str]) -> str:
+    return "".join(f"{line(file)}\n" for file in _files(job))
+
+
+def _known_hosts_wanted(job: Job) -> str:
+    if job.known_hosts is None:
+        return "; the host keys are in the repository, where the inventory says"
+    return ",\n# DRILLCTL_KNOWN_HOSTS (their host keys, as ssh-keyscan prints them and as you have compared them)"
 
 
 def _also(job: Job) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from conftest import Ended
 
+SOURCE = ("--source", "git+https://git.invalid/drillctl@4a5b6c")
 NIGHTLY = ("schedule", "zone-failover", "-i", "inventory.yaml", "--every", "0 3 * * *")
 
 
@@ -41,7 +42,7 @@ def test_thirty_minutes_are_not_taken_for_thirty_seconds(drillctl: Callable[...,
 
 @pytest.mark.parametrize("form", ["systemd", "crontab", "github", "gitlab"])
 def test_as_json_it_is_one_document(drillctl: Callable[..., Ended], inventory_file: Path, form: str) -> None:
-    ended = drillctl(*NIGHTLY, "--as", form, "--json", "--jitter", "15m")
+    ended = drillctl(*NIGHTLY, "--as", form, "--json", "--jitter", "15m", *SOURCE)
     document = json.loads(ended.out)
     assert (document["schema_version"], document["as"], document["jitter_seconds"]) == (1, form, 900)
     assert document["on_calendar"] == ["*-*-* 03:00:00"]
@@ -54,18 +55,28 @@ def test_as_json_it_is_one_document(drillctl: Callable[..., Ended], inventory_fi
 def test_a_workflow_is_installed_once_and_taken_away(
     drillctl: Callable[..., Ended], inventory_file: Path, tmp_path: Path, form: str
 ) -> None:
-    words = (*NIGHTLY, "--as", form, "--yes")
+    words = (*NIGHTLY, "--as", form, "--yes", *SOURCE)
     first = drillctl(*words, "--install")
     assert first.code == 0, first.err
     (file,) = [path for path in tmp_path.rglob("*.yml") if "drill-shop-zone-failover" in path.name]
     assert "+++ " in first.err, "the diff was shown"
     assert drillctl(*words, "--install").out == "drillctl-shop-zone-failover: already in place\n"
     changed = drillctl(
-        "schedule", "zone-failover", "-i", "inventory.yaml", "--every", "0 4 * * *", "--as", form, "--yes", "--install"
+        "schedule",
+        "zone-failover",
+        "-i",
+        "inventory.yaml",
+        "--every",
+        "0 4 * * *",
+        "--as",
+        form,
+        "--yes",
+        "--install",
+        *SOURCE,
     )
     assert changed.code == 0
     assert "0 4 * * *" in file.read_text()
-    assert drillctl(*words, "--uninstall").code == 0
+    assert drillctl(*NIGHTLY, "--as", form, "--yes", "--uninstall").code == 0
     assert not file.exists()
     assert drillctl(*words, "--uninstall").out == "drillctl-shop-zone-failover: there is nothing to remove\n"
 
@@ -77,7 +88,7 @@ def test_somebody_elses_file_is_left_alone(
     file.parent.mkdir(parents=True)
     file.write_text("name: mine\n")
     for word in ("--install", "--uninstall"):
-        ended = drillctl(*NIGHTLY, "--as", "github", "--yes", word)
+        ended = drillctl(*NIGHTLY, "--as", "github", "--yes", word, *SOURCE)
         assert ended.code == 2
         assert "was not made by `drillctl schedule`" in ended.err
     assert file.read_text() == "name: mine\n"
@@ -86,7 +97,7 @@ def test_somebody_elses_file_is_left_alone(
 def test_without_a_terminal_and_without_yes_nothing_is_installed(
     drillctl: Callable[..., Ended], inventory_file: Path, tmp_path: Path
 ) -> None:
-    ended = drillctl(*NIGHTLY, "--as", "github", "--install")
+    ended = drillctl(*NIGHTLY, "--as", "github", "--install", *SOURCE)
     assert ended.code == 2
     assert "+++ " in ended.err
     assert "there is no terminal to ask on" in ended.err
@@ -96,7 +107,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_installed(
 def test_a_person_who_says_no_is_obeyed(
     on_terminal: Callable[..., Ended], inventory_file: Path, tmp_path: Path
 ) -> None:
-    ended = on_terminal(*NIGHTLY, "--as", "github", "--install", prompt="Install this?", keys=b"n\n")
+    ended = on_terminal(*NIGHTLY, "--as", "github", "--install", *SOURCE, prompt="Install this?", keys=b"n\n")
     assert ended.code == 4
     assert not (tmp_path / ".github").exists()
 
@@ -153,6 +164,56 @@ def test_runs_that_a_gate_will_refuse_are_said_before_they_are(
 def test_a_production_estate_is_agreed_to_by_its_name(drillctl: Callable[..., Ended], inventory_file: Path) -> None:
     inventory_file.write_text(inventory_file.read_text().replace("staging", "production"))
     for form in ("systemd", "crontab", "github", "gitlab"):
-        out = drillctl(*NIGHTLY, "--as", form).out
+        out = drillctl(*NIGHTLY, "--as", form, *SOURCE).out
         assert " --confirm shop" in out
         assert "--yes" not in out
+
+
+@pytest.mark.parametrize("form", ["github", "gitlab"])
+def test_a_ci_installs_nothing_by_a_name_that_anybody_may_take(
+    drillctl: Callable[..., Ended], inventory_file: Path, form: str
+) -> None:
+    ended = drillctl(*NIGHTLY, "--as", form)
+    assert (ended.code, ended.out) == (2, "")
+    assert "error: a CI has to be told where drillctl comes from\n" in ended.err
+    assert "--source git+URL@COMMIT" in ended.err
+
+
+@pytest.mark.parametrize("form", ["github", "gitlab"])
+@pytest.mark.parametrize(
+    ("ssh", "key", "place"),
+    [
+        ("", ".ssh/id_ed25519", '"$HOME/$KEY_FILE"'),
+        ("  key: ~/.ssh/drill\n", ".ssh/drill", '"$HOME/$KEY_FILE"'),
+        ("  key: keys/drill\n", "keys/drill", '"$KEY_FILE"'),
+        ("  key: /etc/drill/key\n", "/etc/drill/key", '"$KEY_FILE"'),
+    ],
+)
+def test_a_ci_puts_the_key_where_the_inventory_looks_for_it(
+    drillctl: Callable[..., Ended], inventory_file: Path, form: str, ssh: str, key: str, place: str
+) -> None:
+    inventory_file.write_text(inventory_file.read_text() + ssh)
+    made = drillctl(*NIGHTLY, "--as", form, *SOURCE).out
+    assert f'KEY_FILE: "{key}"' in made or f'KEY_FILE: {{value: "{key}", expand: false}}' in made
+    assert made.count(place) >= 3
+    assert ("$HOME/$KEY_FILE" in made) == ("$HOME" in place)
+
+
+@pytest.mark.parametrize("form", ["github", "gitlab"])
+def test_host_keys_that_lie_beside_the_inventory_come_with_the_repository(
+    drillctl: Callable[..., Ended], inventory_file: Path, form: str
+) -> None:
+    assert "DRILLCTL_KNOWN_HOSTS" in drillctl(*NIGHTLY, "--as", form, *SOURCE).out
+    inventory_file.write_text(inventory_file.read_text() + "  known_hosts: known_hosts\n")
+    made = drillctl(*NIGHTLY, "--as", form, *SOURCE).out
+    assert "KNOWN_HOSTS" not in made
+    assert "the host keys are in the repository" in made
+
+
+def test_a_ci_has_one_key(drillctl: Callable[..., Ended], inventory_file: Path) -> None:
+    text = inventory_file.read_text()
+    inventory_file.write_text(text.replace("address: 10.0.1.1\n", "address: 10.0.1.1\n        ssh: {key: ~/.ssh/a}\n"))
+    ended = drillctl(*NIGHTLY, "--as", "github", *SOURCE)
+    assert ended.code == 2
+    assert "the hosts' ssh.key differ (~/.ssh/a, ~/.ssh/id_ed25519), and a CI gets one" in ended.err
+    assert drillctl(*NIGHTLY, "--as", "crontab").code == 0
