@@ -123,7 +123,8 @@ def refusal(gates: Iterable[Gate]) -> tuple[str, str] | None:
     opens: dict[str, list[str]] = {}
     for gate in closed:
         opens.setdefault(gate.opens, []).append(gate.name)
-    hint = "; ".join(f"{' and '.join(shut)} {when}" for when, shut in opens.items() if when)
+    said = [(when if len(shut) == 1 else when.replace("opens", "open", 1), shut) for when, shut in opens.items()]
+    hint = "; ".join(f"{' and '.join(shut)} {when}" for when, shut in said if when)
     names = [gate.name for gate in closed if gate.name in OVERRIDABLE]
     if names:
         options = " ".join(f"--override-gate {name}" for name in names)

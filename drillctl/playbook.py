@@ -5,6 +5,7 @@ A YAML file. `load` returns a `Playbook` or raises FileError with file:line:colu
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Union
@@ -334,8 +335,9 @@ def find(name_or_path: str) -> Path:
     shipped = builtin()
     if name_or_path in shipped:
         return shipped[name_or_path]
+    near = get_close_matches(name_or_path, shipped, n=1)
     raise UsageError(
-        f"there is no built-in playbook `{name_or_path}`",
+        f"there is no built-in playbook `{name_or_path}`" + (f"; did you mean `{near[0]}`?" if near else ""),
         hint=f"the built-in ones: {', '.join(shipped)}; a file of your own is given by its path, ending in .yaml",
     )
 

@@ -87,7 +87,7 @@ def _typed(text: str) -> Scalar:
 
 def _unknown(name: str, known: Mapping[str, Any]) -> str:
     near = get_close_matches(name, list(known), n=1)
-    guess = f"; did you mean `{near[0]}`?" if near else ""
+    guess = f"; did you mean `{near[0]}`?" if near else "."
     return f"there is no variable `{name}`{guess} The playbook has: {', '.join(known) or 'none'}"
 
 

@@ -176,7 +176,7 @@ def export(
 @app.command(name="import")
 def import_runs(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN...]", help="Folders or ids of runs; by default all here.")
+        list[str] | None, typer.Argument(metavar="RUN", help="Folders or ids of runs; by default all here.")
     ] = None,
     inventory: InventoryOption = None,
     lab: LabOption = False,

@@ -208,21 +208,22 @@ def _seconds(text: str) -> int:
 def _say_when(job: Job, form: Form, estate: Inventory, book: Playbook) -> None:
     from drillctl.cli.console import err
     from drillctl.schedule.job import CI_FORMS
+    from drillctl.wrapping import say
 
     zone = "UTC" if form in CI_FORMS else "this machine's time"
     runs = _next(job, form)
     later = f", each up to {job.jitter} s later" if job.jitter else ""
     console = err()
-    console.print(f"{job.title}: {job.expression.words} ({zone}){later}", soft_wrap=True, markup=False)
+    say(console, f"{job.title}: {job.expression.words} ({zone}){later}", markup=False)
     for number, run in enumerate(runs, 1):
         closed = _closed_gate(estate, book, run, job.jitter)
-        console.print(f"  run {number}: {run:%a %Y-%m-%d %H:%M:%S %Z}{closed}", soft_wrap=True, markup=False)
+        say(console, f"  run {number}: {run:%a %Y-%m-%d %H:%M:%S %Z}{closed}", markup=False)
     gaps = [(second - first).total_seconds() for first, second in pairwise(runs)]
     if gaps and min(gaps) < SELDOM:
-        console.print(
+        say(
+            console,
             f"caution: two drills are only {min(gaps) / 60:g} minutes apart; each takes the primary away for real. "
             "To look at an estate often without touching it, there is `drillctl watch`.",
-            soft_wrap=True,
             markup=False,
         )
 

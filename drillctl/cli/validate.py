@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def validate(
     playbooks: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PLAYBOOK]...", help="Playbooks by name or path; by default all built-in."),
+        typer.Argument(metavar="PLAYBOOK", help="Playbooks by name or path; by default all built-in."),
     ] = None,
     inventory: InventoryOption = None,
     variables: VariablesOption = None,

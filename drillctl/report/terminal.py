@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
+from drillctl.wrapping import say
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -125,13 +127,13 @@ def _all_pinned(report: Report) -> bool:
 def _render_verdict(report: Report, console: Console) -> None:
     console.print()
     if report.reason:
-        console.print(f"{escape(report.reason)}", soft_wrap=True)
+        say(console, escape(report.reason))
     style = _VERDICT_STYLE.get(report.verdict, "bold yellow")
-    console.print(
+    say(
+        console,
         f"[{style}]{report.verdict.upper()}[/] {escape(report.meaning)} (exit code {report.exit_code}, "
         f"{report.seconds:.0f} s)",
-        soft_wrap=True,
     )
     if report.hint:
-        console.print(f"next:  {escape(report.hint)}", soft_wrap=True)
-    console.print(f"[dim]journal, probes and report.json: {escape(report.folder)}[/]", soft_wrap=True)
+        say(console, f"next:  {escape(report.hint)}")
+    say(console, f"[dim]journal, probes and report.json: {escape(report.folder)}[/]")

@@ -139,7 +139,7 @@ def test_gates_that_open_together_are_told_together(estate: Inventory) -> None:
     found = gates.refusal(at(with_gates(estate, windows=[NIGHT], blackouts=[FREEZE])))
     assert found is not None
     assert found[1] == (
-        "window and blackout opens at Sat 2026-11-28 00:00 UTC+0100, in 1 d 4 h; for a real emergency: "
+        "window and blackout open at Sat 2026-11-28 00:00 UTC+0100, in 1 d 4 h; for a real emergency: "
         "--override-gate window --override-gate blackout --reason TEXT"
     )
 

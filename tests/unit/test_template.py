@@ -47,6 +47,7 @@ def test_an_unknown_variable_is_told_with_its_place(book: Path) -> None:
     assert problems(book, text, rte="1") == [
         "--var rte: there is no variable `rte`; did you mean `rate`? The playbook has: rate"
     ]
+    assert problems(book, text, foo="1") == ["--var foo: there is no variable `foo`. The playbook has: rate"]
 
 
 @pytest.mark.parametrize(("condition", "kept"), [
