@@ -52,7 +52,10 @@ def drillctl(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Prove, on real hosts, that an image-recognition service survives the loss of a zone."""
+    """Prove, on real hosts, that an image-recognition service survives the loss of a zone.
+
+    --no-color and --debug may also follow the command.
+    """
     if plain:
         from drillctl.cli.console import no_color
 

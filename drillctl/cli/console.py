@@ -7,6 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from drillctl.errors import DrillctlError
@@ -43,24 +45,28 @@ def _console(*, stderr: bool) -> Console:
 def show_error(error: DrillctlError) -> None:
     """Say an error: what and where, the state now, what to do next."""
     from drillctl.errors import FileError
+    from drillctl.wrapping import say
 
     console = err()
     for number, line in enumerate(str(error).splitlines()):
         prefix = "[bold red]error:[/] " if number == 0 or isinstance(error, FileError) else "       "
-        console.print(prefix + _escaped(line), soft_wrap=True)
+        say(console, prefix + _escaped(line))
     if error.state:
-        console.print(f"state: {_escaped(error.state)}", soft_wrap=True)
+        say(console, f"state: {_escaped(error.state)}")
     if error.hint:
-        console.print(f"next:  {_escaped(error.hint)}", soft_wrap=True)
+        say(console, f"next:  {_escaped(error.hint)}")
 
 
-def show_bug(error: BaseException) -> None:
-    """Say that drillctl itself is wrong, without a traceback."""
-    err().print(
+def show_bug(error: BaseException, traceback: Path | None) -> None:
+    """Say that drillctl itself is wrong; `traceback` is the file that has its traceback, None if there is none."""
+    from drillctl.wrapping import say
+
+    kept = f"the traceback in {_escaped(str(traceback))}" if traceback else "what --debug prints"
+    say(
+        err(),
         f"[bold red]bug:[/] {type(error).__name__}: {_escaped(str(error))}\n"
         "state: if a drill was running, what it had changed was put back as far as it went; `drillctl status` tells\n"
-        "next:  run it again with --debug and report what it prints",
-        soft_wrap=True,
+        f"next:  report it with {kept}",
     )
 
 

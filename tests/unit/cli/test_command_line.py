@@ -11,15 +11,16 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from drillctl import playbook as playbooks
+from drillctl.__main__ import global_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from conftest import Ended
 
@@ -259,7 +260,10 @@ def test_an_inventory_may_be_named_by_a_variable(drillctl: Callable[..., Ended],
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["run", "zone-failovr"], "error: there is no built-in playbook `zone-failovr`"),
+        (
+            ["run", "zone-failovr"],
+            "error: there is no built-in playbook `zone-failovr`; did you mean `zone-failover`?\n",
+        ),
         (["run", "nowhere.yaml"], "error: there is no playbook file nowhere.yaml"),
         (["run", "zone-failover", "--lab", "-i", "inventory.yaml"], "error: --lab and --inventory name two estates"),
         (["recover", "20260101T000000Z-x-0000"], "error: there is no run 20260101T000000Z-x-0000 on this machine"),
@@ -384,6 +388,7 @@ def test_colour_is_for_terminals_and_can_be_turned_off(
     assert COLOUR.search(on_terminal(*words).out), "on a terminal there is colour"
     assert not COLOUR.search(on_terminal(*words, NO_COLOR="1").out)
     assert not COLOUR.search(on_terminal("--no-color", *words).out)
+    assert not COLOUR.search(on_terminal(*words, "--no-color").out)
     assert "\x1b" not in on_terminal(*words, TERM="dumb").out
     assert "\x1b" not in drillctl(*words).out
 
@@ -424,12 +429,16 @@ main()
 """
 
 
-def test_a_bug_is_told_without_a_traceback(drillctl: Callable[..., Ended], inventory_file: Path) -> None:
+def test_a_bug_is_told_without_a_traceback_which_a_file_has(
+    drillctl: Callable[..., Ended], inventory_file: Path, tmp_path: Path
+) -> None:
     ended = drillctl("validate", "-i", "inventory.yaml", python=("-c", BUG))
     assert ended.code == 70
     assert ended.quiet
     assert ended.err.startswith("bug: ZeroDivisionError: a bug [red]in drillctl\n")
-    assert "next:  run it again with --debug" in ended.err
+    file = Path(ended.err.splitlines()[-1].removeprefix("next:  report it with the traceback in "))
+    assert file.parent == tmp_path / "state/bugs"
+    assert "ZeroDivisionError: a bug [red]in drillctl" in file.read_text()
 
 
 def test_debug_shows_the_traceback_and_keeps_the_exit_code(
@@ -438,6 +447,23 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(
     ended = drillctl("--debug", "validate", "-i", "inventory.yaml", python=("-c", BUG))
     assert ended.code == 70
     assert "Traceback (most recent call last)" in ended.err
-    refused = drillctl("--debug", "run", "nope")
-    assert refused.code == 2
-    assert "Traceback (most recent call last)" in refused.err
+    for words in (("--debug", "run", "nope"), ("run", "--debug", "nope"), ("run", "nope", "--debug")):
+        refused = drillctl(*words)
+        assert refused.code == 2
+        assert "error: there is no built-in playbook `nope`\n" in refused.err
+        assert "Traceback (most recent call last)" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        ("run x --no-color --debug", "--debug --no-color run x"),
+        ("lab ssh gateway ls --debug", "lab ssh gateway ls --debug"),
+        ("run -- --debug", "run -- --debug"),
+        ("--debug run", "--debug run"),
+        ("run --debugger", "run --debugger"),
+        ("", ""),
+    ],
+)
+def test_options_of_all_commands_may_follow_the_command(words: str, taken: str) -> None:
+    assert global_first(words.split()) == taken.split()
