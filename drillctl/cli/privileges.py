@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from drillctl.cli import completion
 from drillctl.cli.estate import InventoryOption, LabOption, load_estate
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _MEANING = {
     "login": "whatever the user who logs in may do",
 }
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-HostArgument = Annotated[str, typer.Argument(help="A host of the inventory.")]
+HostArgument = Annotated[str, typer.Argument(help="A host of the inventory.", autocompletion=completion.hosts)]
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from drillctl.cli import completion
 from drillctl.cli.estate import InventoryOption, LabOption, estate_or_none, load_estate, only_one
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def recover(
     run: Annotated[
         str | None,
         typer.Argument(
-            help="The run: its id, the beginning of it, or `last`; by default the last that left something."
+            help="The run: its id, the beginning of it, or `last`; by default the last that left something.",
+            autocompletion=completion.runs,
         ),
     ] = None,
     inventory: InventoryOption = None,

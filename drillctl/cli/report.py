@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from drillctl.cli import completion
+
 if TYPE_CHECKING:
     from drillctl.report.bundle import Finding
     from drillctl.report.stored import StoredRun
@@ -25,7 +27,12 @@ class Format(StrEnum):
 
 
 def report(
-    run: Annotated[str, typer.Argument(help="A run's id, or the beginning of it; by default the last run.")] = "latest",
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="A run's id, or the beginning of it; by default the last run.", autocompletion=completion.runs
+        ),
+    ] = "latest",
     form: Annotated[Format, typer.Option("--format", "-f", help="csv: every request of the run.")] = Format.html,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it there; - is stdout.")] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the HTML report in the browser.")] = False,

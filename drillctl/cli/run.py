@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from drillctl.cli import streams
+from drillctl.cli import completion, streams
 from drillctl.cli.consent import Consent, not_asked
 from drillctl.cli.estate import InventoryOption, LabOption, inventory_path, no_lab, only_one
 from drillctl.cli.people import ApproverOption, ParticipantOption, check_names, people_of
@@ -34,7 +34,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the report (or t
 
 
 def run(
-    playbook: Annotated[str, typer.Argument(metavar="PLAYBOOK", help="A built-in one by name, or a file by path.")],
+    playbook: Annotated[
+        str,
+        typer.Argument(
+            metavar="PLAYBOOK",
+            help="A built-in one by name, or a file by path.",
+            autocompletion=completion.playbooks,
+        ),
+    ],
     inventory: InventoryOption = None,
     lab: LabOption = False,
     yes: Annotated[

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from drillctl.cli import completion
 from drillctl.cli.estate import InventoryOption, inventory_path
 from drillctl.errors import UsageError
 
@@ -30,7 +31,14 @@ SELDOM = 3600.0
 
 
 def schedule(
-    playbook: Annotated[str, typer.Argument(metavar="PLAYBOOK", help="A built-in one by name, or a file by path.")],
+    playbook: Annotated[
+        str,
+        typer.Argument(
+            metavar="PLAYBOOK",
+            help="A built-in one by name, or a file by path.",
+            autocompletion=completion.playbooks,
+        ),
+    ],
     every: Annotated[
         str, typer.Option("--every", metavar="WHEN", help="cron (`0 3 * * 1`) or OnCalendar (`Mon 03:00`).")
     ],

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from drillctl.cli import completion
 from drillctl.cli import run as runs
 from drillctl.cli import streams
 from drillctl.cli.consent import Consent
@@ -16,7 +17,12 @@ from drillctl.cli.run import JsonOption, PlanOption
 
 
 def switch(
-    zone: Annotated[str, typer.Argument(metavar="ZONE", help="The zone that is to serve, by name or role.")],
+    zone: Annotated[
+        str,
+        typer.Argument(
+            metavar="ZONE", help="The zone that is to serve, by name or role.", autocompletion=completion.zones
+        ),
+    ],
     inventory: InventoryOption = None,
     lab: LabOption = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before anything is changed.")] = False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from drillctl.cli import completion
 from drillctl.cli.estate import InventoryOption, default_path, inventory_path, is_file
 from drillctl.cli.variables import VariablesOption, given
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 def validate(
     playbooks: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PLAYBOOK", help="Playbooks by name or path; by default all built-in."),
+        typer.Argument(
+            metavar="PLAYBOOK",
+            help="Playbooks by name or path; by default all built-in.",
+            autocompletion=completion.playbooks,
+        ),
     ] = None,
     inventory: InventoryOption = None,
     variables: VariablesOption = None,
