@@ -171,10 +171,10 @@ def test_a_gpu_that_is_not_there_cannot_be_lost(estate: Estate) -> None:
     assert "no GPU to lose" in str(report["reason"])
 
 
-def test_a_fault_whose_programs_are_not_installed_is_refused_before_anything_is_changed(estate: Estate) -> None:
-    report = drill(estate, str(book(estate, FAULTS["command"])))
-    assert (report["code"], report["verdict"]) == (4, "not-started")
-    assert "its programs are not installed" in str(report["reason"])
+def test_a_fault_whose_programs_are_not_installed_is_refused_before_any_host_is_asked(estate: Estate) -> None:
+    done = estate.run("run", str(book(estate, FAULTS["command"])), "--inventory", str(estate.inventory), "--yes")
+    assert (done.code, done.out) == (2, "")
+    assert "its programs are not installed" in done.err
 
 
 SABOTAGE = {
@@ -225,6 +225,7 @@ def test_a_switch_stays_and_leads_back(estate: Estate) -> None:
     there = estate.run("switch", "zone-b", *where)
     assert there.code == 0, there.err
     assert there.report["restore"]["verdict"] == "kept"
+    assert there.report["meaning"] == "every objective was met; the gateway stays on zone-b"
     assert there.report["traffic"]["failed"] == 0
     assert estate.serving_zone() == "zone-b"
     again = estate.run("switch", "zone-b", *where)
