@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from drillctl.cli import completion
+from drillctl.cli import completion, streams
 from drillctl.cli import run as runs
-from drillctl.cli import streams
 from drillctl.cli.consent import Consent
 from drillctl.cli.estate import InventoryOption, LabOption, only_one
 from drillctl.cli.people import ApproverOption, ParticipantOption, check_names, people_of
