@@ -16,7 +16,7 @@ from drillctl.gateway.gateway import ActivatedHost, HostConfig, LogPosition, Ser
 from drillctl.gateway.nginx_config import diff, read_upstream, select
 from drillctl.gateway.nginx_output import last, position, refusal, said, seconds, sections
 from drillctl.gateway.nginx_processes import missing_proof, read_processes, younger_than
-from drillctl.gateway.nginx_staging import build_tree, parse_dump
+from drillctl.gateway.nginx_staging import build_tree, misread, only_replaced, parse_dump
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -315,10 +315,8 @@ class NginxHost:
                 f"nginx does not accept the candidate: {said(done)}",
                 state="nothing was changed; the live config serves",
             )
-        read = parse_dump(done.stdout)
-        seen = {file.path: file.content for file in read}
-        if list(seen) != list(expected) or seen[candidate] != content:
-            other = ", ".join(sorted(set(seen) ^ set(expected))) or candidate
+        other = misread(parse_dump(done.stdout), expected, candidate, content)
+        if other:
             raise self._error(
                 f"the test of the candidate did not read the files it should have: {other}",
                 state="nothing was changed",
@@ -336,11 +334,7 @@ class NginxHost:
                 f"nginx does not accept the candidate: {said(done)}",
                 state="nothing was changed; the live config serves",
             )
-        read = parse_dump(done.stdout)
-        changed = [(was, now) for was, now in zip(before, read, strict=False) if was != now]
-        same_files = [file.path for file in before] == [file.path for file in read]
-        if not (same_files and changed and all((was.content, now.content) == (config.content, content)
-                                               for was, now in changed)):  # fmt: skip
+        if not only_replaced(before, parse_dump(done.stdout), config.content, content):
             files = ", ".join(file.path for file in before[:8]) + (", …" if len(before) > 8 else "")
             raise self._error(
                 f"the test of the candidate did not read it in the place of {config.resolved}; nginx reads {files}",

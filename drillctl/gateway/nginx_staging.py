@@ -61,6 +61,21 @@ def parse_dump(output: bytes) -> tuple[ReadFile, ...]:
     )
 
 
+def misread(read: Sequence[ReadFile], expected: Sequence[str], candidate: str, content: bytes) -> str:
+    """Return the files that a test of a tree read otherwise than it should have; empty when it read just those."""
+    seen = {file.path: file.content for file in read}
+    if list(seen) == list(expected) and seen[candidate] == content:
+        return ""
+    return ", ".join(sorted(set(seen) ^ set(expected))) or candidate
+
+
+def only_replaced(before: Sequence[ReadFile], read: Sequence[ReadFile], live: bytes, content: bytes) -> bool:
+    """Tell whether a test read the files of before, with `content` wherever one had the bytes of the live file."""
+    changed = [(was.content, now.content) for was, now in zip(before, read, strict=False) if was != now]
+    same_files = [file.path for file in before] == [file.path for file in read]
+    return same_files and bool(changed) and all(pair == (live, content) for pair in changed)
+
+
 def build_tree(
     read: Sequence[ReadFile], resolved: Mapping[str, str], *, live: str, candidate: str, content: bytes, root: str
 ) -> TestTree:
