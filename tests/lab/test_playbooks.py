@@ -147,7 +147,7 @@ def test_a_fault_is_proven_noticed_and_undone(estate: Estate, fault: str) -> Non
 
 
 def test_a_full_disk_is_filled_and_emptied(estate: Estate) -> None:
-    estate.on("zone-a-1", "mkdir -p /srv/spare && mount -t tmpfs -o size=8m tmpfs /srv/spare")
+    estate.on("zone-a-1", "mkdir -p /srv/spare && mount -t tmpfs -o size=8m,mode=755 tmpfs /srv/spare")
     try:
         fault = "fault: disk-full, path: /srv/spare"
         path = book(estate, fault, detect="expect: nothing", switch=False)
