@@ -20,9 +20,19 @@ def test_as_json_it_is_one_document(drillctl: Callable[..., Ended], inventory_fi
     assert not (tmp_path / "state").exists()
 
 
+WITHOUT_LAB = """
+import sys
+from drillctl import __main__, lab
+lab.current = lambda: None
+lab.up = lambda *_, **__: sys.exit("a lab was to be brought up")
+__main__.main()
+"""
+"""drillctl where no lab is up, even while one is: that of the tests on real hosts."""
+
+
 def test_no_lab_is_brought_up_for_a_plan(drillctl: Callable[..., Ended], tmp_path: Path) -> None:
     for words in (("run", "zone-failover"), ("switch", "zone-b")):
-        ended = drillctl(*words, "--lab", "--plan")
+        ended = drillctl(*words, "--lab", "--plan", python=("-c", WITHOUT_LAB))
         assert (ended.code, ended.out) == (2, "")
         assert ended.err.startswith("error: there is no lab\n")
     assert not (tmp_path / "state").exists()
