@@ -152,7 +152,8 @@ while :; do
     if [ -z "$left" ] && [ "$open" = 0 ]; then break; fi
     now
     [ "$now" -ge "$until" ] && break
-    sleep 0.01
+    # Seldom enough to leave the processor to the kernel, which has a large process's memory to give back.
+    sleep 0.05
 done
 echo "killed=$(echo $pids) remaining=$(echo $left) open=$open"
 """

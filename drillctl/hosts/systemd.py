@@ -40,12 +40,12 @@ pids=$(members)
 """
     + LISTENERS
     + """
-# Again until none is left, because one may have been forked meanwhile. One that has just ended was not killed.
+# Again while there are others, because one may have been forked meanwhile. One that has just ended was not killed.
 hit='' left=$pids turns=0
+others() { for p in $(members); do case " $hit " in *" $p "*) ;; *) printf ' %s' "$p" ;; esac; done; }
 while [ -n "$left" ] && [ "$turns" -lt 100 ]; do
     for p in $left; do if kill -9 "$p" 2>/dev/null; then hit="$hit $p"; fi; done
-    left=$(members)
-    [ -z "$left" ] || sleep 0.01
+    left=$(others)
     turns=$((turns + 1))
 done
 pids=$(printf '%s\\n' $hit $left | sort -nu | tr '\\n' ' ')
