@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 from estate import CONFIG, ON_MACHINES, Estate
+from reboot import reboot
 
 from drillctl import lab as labs
 from drillctl.lab import nginxfiles
@@ -177,11 +178,7 @@ def test_a_gateway_that_reboots_in_the_middle_stays_where_there_is_service(estat
     estate.wait_for_step("switch")
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=10)
-    boot = estate.on("gateway", "cat /proc/sys/kernel/random/boot_id")
-    estate.on("gateway", "systemctl reboot", check=False)
-    estate.wait_for(
-        lambda: estate.on("gateway", "cat /proc/sys/kernel/random/boot_id", check=False) not in {"", boot}, 30
-    )
+    reboot(estate.lab, "gateway")
     zones: list[str | None] = []
     deadline = time.monotonic() + TTL * 3 + READY
     while not zones or zones[-1] != "zone-a":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from ledger import alive
+from reboot import reboot
 
 from drillctl import inventory
 from drillctl import lab as labs
@@ -163,14 +164,12 @@ class TestMachines:
 
     def test_one_that_reboots_comes_back_with_its_files(self, lab: labs.Lab) -> None:
         boot = on(lab, "zone-b-1", "cat /proc/sys/kernel/random/boot_id; touch /var/lib/kept; sync")
-        subprocess.run(lab.root_command("zone-b-1", ["systemctl", "reboot"]), capture_output=True, timeout=30)
+        reboot(lab, "zone-b-1")
         deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
+        while not labs.answering(lab)["zone-b-1"]:
+            assert time.monotonic() < deadline, "zone-b-1 did not come back"
             time.sleep(0.2)
-            if labs.answering(lab)["zone-b-1"] and on(lab, "zone-b-1", "cat /proc/sys/kernel/random/boot_id") != boot:
-                break
-        else:
-            pytest.fail("zone-b-1 did not come back")
+        assert on(lab, "zone-b-1", "cat /proc/sys/kernel/random/boot_id") != boot
         assert on(lab, "zone-b-1", "rm /var/lib/kept && cat /etc/hostname") == "zone-b-1"
 
 
