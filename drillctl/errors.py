@@ -6,6 +6,7 @@
     ├── NotStarted                code 4   a gate refused; nothing was changed
     ├── HostError                 code 4   something about one host, before anything was changed
     │   ├── Unreachable                    no answer, or not in time
+    │   │   ├── NoAnswer                   a service accepted a connection, and gave no whole answer
     │   │   └── ConnectionLost             the SSH connection ended: what is measured there cannot be seen any more
     │   ├── HostKeyRefused                 unknown or changed host key
     │   ├── LoginRefused                   the key or the user was refused
@@ -78,6 +79,10 @@ class HostError(DrillctlError):
 
 class Unreachable(HostError):
     """A host does not answer, or did not answer in time."""
+
+
+class NoAnswer(Unreachable):
+    """A service accepted a connection, and gave no whole answer over it."""
 
 
 class ConnectionLost(Unreachable):

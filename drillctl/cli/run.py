@@ -29,19 +29,18 @@ if TYPE_CHECKING:
     from drillctl.report.model import Report
     from drillctl.run import People
 
+PlaybookArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="PLAYBOOK", help="A built-in one by name, or a file by path.", autocompletion=completion.playbooks
+    ),
+]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Show the plan and stop; touches no host.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report (or the plan) as one JSON document.")]
 
 
 def run(
-    playbook: Annotated[
-        str,
-        typer.Argument(
-            metavar="PLAYBOOK",
-            help="A built-in one by name, or a file by path.",
-            autocompletion=completion.playbooks,
-        ),
-    ],
+    playbook: PlaybookArgument,
     inventory: InventoryOption = None,
     lab: LabOption = False,
     yes: Annotated[

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from drillctl.cli import completion
 from drillctl.cli.estate import InventoryOption, inventory_path
+from drillctl.cli.run import PlaybookArgument
 from drillctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,14 +31,7 @@ SELDOM = 3600.0
 
 
 def schedule(
-    playbook: Annotated[
-        str,
-        typer.Argument(
-            metavar="PLAYBOOK",
-            help="A built-in one by name, or a file by path.",
-            autocompletion=completion.playbooks,
-        ),
-    ],
+    playbook: PlaybookArgument,
     every: Annotated[
         str, typer.Option("--every", metavar="WHEN", help="cron (`0 3 * * 1`) or OnCalendar (`Mon 03:00`).")
     ],

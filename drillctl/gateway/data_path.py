@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from drillctl.errors import GatewayError, HostError
+from drillctl.errors import GatewayError, HostError, NoAnswer
 from drillctl.hosts import http
 
 if TYPE_CHECKING:
@@ -86,14 +86,12 @@ def ask(inventory: Inventory, transport: Transport, address: str, timeout: float
     for place in dict.fromkeys((address, url.hostname or address)):
         own, at = place == address, f"{place}:{port}"
         try:
-            wire = transport.open_tcp(place, port, timeout)
+            reply = http.request(transport, place, port, path, name=url.netloc, timeout=timeout)
+        except NoAnswer as error:
+            return Said(None, at, own, error.message)
         except HostError as error:
             words = error.message
             continue
-        try:
-            reply = http.over(wire, transport.host, place, port, path, {"Host": url.netloc}, timeout=timeout)
-        except HostError as error:
-            return Said(None, at, own, error.message)
         zone = reply.headers.get(inventory.service.zone_header.lower()) if reply.status == 200 else None
         return Said(zone or None, at, own, f"it answers {reply.status}")
     return Said(None, f"{address}:{port}", own=False, words=words)

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from drillctl.errors import Unreachable
+from drillctl.errors import NoAnswer
 from drillctl.printable import printable
 
 if TYPE_CHECKING:
@@ -80,33 +80,23 @@ def request(
     *,
     body: bytes | None = None,
     content_type: str | None = None,
+    name: str | None = None,
     timeout: float = 5.0,
 ) -> Reply:
-    """GET a path, or POST when there is a body, from `transport`'s host. Raises Unreachable or HostError."""
+    """GET a path, or POST when there is a body, from `transport`'s host.
+
+    `name` is the server's, where one address serves several. Raises NoAnswer where a connection was accepted, and
+    otherwise as `Transport.open_tcp`.
+    """
     begun = time.monotonic()
+    host = transport.host
     wire = transport.open_tcp(address, port, timeout)
-    headers = {"Content-Type": content_type} if content_type else {}
-    return over(wire, transport.host, address, port, path, headers, body=body, timeout=timeout, begun=begun)
-
-
-def over(
-    wire: socket.socket,
-    host: str,
-    address: str,
-    port: int,
-    path: str,
-    headers: Mapping[str, str],
-    *,
-    body: bytes | None = None,
-    timeout: float = 5.0,
-    begun: float | None = None,
-) -> Reply:
-    """Do as `request` over a connection that `host` has opened; it is closed then. `begun` is when, if not now."""
-    begun = time.monotonic() if begun is None else begun
-    connection = http.client.HTTPConnection(address, port, timeout=timeout)
+    connection = http.client.HTTPConnection(address, port)
     connection.sock = cast("socket.socket", _Kept(wire))
+    headers = {"Host": name} if name else {}
+    headers |= {"Content-Type": content_type} if content_type else {}
     try:
-        connection.request("GET" if body is None else "POST", path, body=body, headers=dict(headers))
+        connection.request("GET" if body is None else "POST", path, body=body, headers=headers)
         answer = connection.getresponse()
         content = answer.read(MAX_BODY + 1)
         # http.client says nothing when the connection ends before the length that was announced.
@@ -114,12 +104,12 @@ def over(
         answer.close()
     except (OSError, http.client.HTTPException) as error:
         reason = printable(error) or type(error).__name__
-        raise Unreachable(f"{address}:{port}{path} gave no answer ({reason})", host=host) from None
+        raise NoAnswer(f"{address}:{port}{path} gave no answer ({reason})", host=host) from None
     finally:
         wire.close()
     if cut:
-        raise Unreachable(f"{address}:{port}{path} was cut off, {cut} bytes before its end", host=host)
+        raise NoAnswer(f"{address}:{port}{path} was cut off, {cut} bytes before its end", host=host)
     if len(content) > MAX_BODY:
-        raise Unreachable(f"{address}:{port}{path} answers with more than {MAX_BODY >> 20} MiB", host=host)
+        raise NoAnswer(f"{address}:{port}{path} answers with more than {MAX_BODY >> 20} MiB", host=host)
     fields = {name.lower(): value for name, value in answer.getheaders()}
     return Reply(answer.status, fields, content, time.monotonic() - begun)

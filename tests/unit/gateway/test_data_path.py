@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,13 @@ def test_what_a_gateway_answers_at_its_own_address_is_not_outdone_by_another_at_
         assert set(own.asked) == {f"127.0.0.1:{backend.port}"}, "a gateway of several names must know which is meant"
     finally:
         own.close()
+
+
+def test_a_gateway_that_listens_and_says_nothing_is_not_outdone_either(backend: Backend) -> None:
+    with socket.create_server(("127.0.0.9", backend.port)):  # nobody accepts: the kernel does, and no answer comes
+        it = estate(backend.port), LocalTransport("gateway")
+        assert data_path.answer(*it, "127.0.0.9", 0.3) is None
+    assert backend.asked == []
 
 
 def test_a_gateway_is_seen_before_a_drill_at_its_own_address_or_at_a_shared_one(backend: Backend) -> None:
