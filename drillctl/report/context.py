@@ -14,7 +14,7 @@ from drillctl.report.document import Document
 if TYPE_CHECKING:
     from drillctl.run import Run
 
-_LIBRARIES = ("paramiko", "aiohttp", "pydantic")
+_LIBRARIES = ("paramiko", "h11", "pydantic")
 
 
 class People(Document):

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gc
 import json
 import math
@@ -30,25 +29,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-import aiohttp
 from pydantic import ValidationError
 
 from drillctl.compare.equality import digest
 from drillctl.traffic.body import Body, shuffled_rounds
-from drillctl.traffic.probe import CLIENT_FAULT, Lane, Overdue, Probe, is_missed
+from drillctl.traffic.client import Client
+from drillctl.traffic.probe import Lane, Overdue, Probe, is_missed
 from drillctl.traffic.spec import TrafficSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 START_DELAY = 0.05
 """Seconds between `ready` and the first send, so that the first one is not late already."""
 
 SPARE_DESCRIPTORS = 64
-
-_OUR_FAULT = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
-_REFUSED = {errno.ECONNREFUSED: "refused", errno.ECONNRESET: "reset", errno.EPIPE: "reset", errno.ETIMEDOUT: "timeout"}
-_UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 
 
 class Output:
@@ -82,49 +77,41 @@ class Output:
 class Prober:
     """Sends the requests of a specification, open loop, and reports each."""
 
-    def __init__(self, spec: TrafficSpec, bodies: list[Body], output: Output, stopped: asyncio.Event) -> None:
+    def __init__(
+        self,
+        spec: TrafficSpec,
+        bodies: list[Body],
+        clients: Mapping[Lane, Client],
+        output: Output,
+        stopped: asyncio.Event,
+    ) -> None:
         self._spec = spec
         self._bodies = bodies
         self._output = output
         self._stopped = stopped
         self._lags: list[float] = []
+        self._clients = clients
         self._in_flight: set[asyncio.Task[None]] = set()
-        self._sessions: dict[Lane, aiohttp.ClientSession] = {}
 
     async def run(self) -> None:
         """Warm up, send until stopped, wait for what is in flight, say `end`."""
-        async with contextlib.AsyncExitStack() as stack:
-            for lane in set(self._spec.lanes):
-                self._sessions[lane] = await stack.enter_async_context(self._session(lane))
-            await self._warm_up()
-            gc.collect()
-            gc.freeze()
-            start = time.monotonic() + START_DELAY
-            self._output.line(json.dumps({"event": "ready", "start": start, "interval": self._spec.interval}))
-            await self._send_on_schedule(start)
-            if self._in_flight:
-                await asyncio.wait(self._in_flight, timeout=self._spec.timeout + 1)
-            self._output.line(json.dumps({"event": "end", "sent": len(self._lags), **lag_figures(self._lags)}))
-
-    def _session(self, lane: Lane) -> aiohttp.ClientSession:
-        fresh = lane == "fresh"
-        connector = (
-            aiohttp.TCPConnector(limit=0, force_close=True)
-            if fresh
-            else aiohttp.TCPConnector(limit=0, keepalive_timeout=3600)
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": "drillctl-prober", "Accept-Encoding": "identity"}
-            | ({"Connection": "close"} if fresh else {}),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            trust_env=False,
-        )
+        await self._warm_up()
+        gc.collect()
+        gc.freeze()
+        start = time.monotonic() + START_DELAY
+        self._output.line(json.dumps({"event": "ready", "start": start, "interval": self._spec.interval}))
+        await self._send_on_schedule(start)
+        if self._in_flight:
+            await asyncio.wait(self._in_flight, timeout=self._spec.timeout + 1)
+        for client in self._clients.values():
+            client.close()
+        self._output.line(json.dumps({"event": "end", "sent": len(self._lags), **lag_figures(self._lags)}))
 
     async def _warm_up(self) -> None:
         """Send one request per lane that is not counted: it loads code and opens the kept connection. It may fail."""
-        await asyncio.gather(*(self._exchange(lane, self._bodies[0], time.monotonic()) for lane in self._sessions))
+        until = time.monotonic() + self._spec.timeout
+        body = self._bodies[0]
+        await asyncio.gather(*(c.post(body.headers, body.content, until=until) for c in self._clients.values()))
 
     async def _send_on_schedule(self, start: float) -> None:
         loop = asyncio.get_running_loop()
@@ -149,7 +136,7 @@ class Prober:
         overdue = None
         if self._spec.slow is not None:
             overdue = asyncio.get_running_loop().call_later(self._spec.slow, self._overdue, seq, lane, scheduled, sent)
-        answer = await self._exchange(lane, body, sent)
+        answer = await self._clients[lane].post(body.headers, body.content, until=sent + self._spec.timeout)
         if overdue is not None:
             overdue.cancel()
         probe = Probe(
@@ -171,59 +158,6 @@ class Prober:
     def _overdue(self, seq: int, lane: Lane, scheduled: float, sent: float) -> None:
         waiting = Overdue(seq, lane, scheduled, sent, time.monotonic())
         self._output.line(json.dumps({"event": "overdue", **asdict(waiting)}))
-
-    async def _exchange(self, lane: Lane, body: Body, sent: float) -> Answer:
-        answer = Answer()
-        try:
-            async with (
-                asyncio.timeout_at(sent + self._spec.timeout),
-                self._sessions[lane].post(
-                    self._spec.url, data=body.content, headers=body.headers, allow_redirects=False
-                ) as response,
-            ):
-                answer.status = response.status
-                answer.zone = response.headers.get(self._spec.zone_header)
-                answer.host = response.headers.get(self._spec.host_header)
-                answer.body = await response.read()
-                answer.done = time.monotonic()
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            answer.done = time.monotonic()
-            answer.error = kind_of(error)
-        return answer
-
-
-class Answer:
-    """What came back of one request, as far as it got."""
-
-    def __init__(self) -> None:
-        self.status: int | None = None
-        self.error: str | None = None
-        self.zone: str | None = None
-        self.host: str | None = None
-        self.body = b""
-        self.done = 0.0
-
-
-def kind_of(error: BaseException) -> str:
-    """Return the short kind of what ended a request; see Probe."""
-    if isinstance(error, TimeoutError):
-        return "timeout"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "dns"
-    if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
-        return "tls"
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
-        return "closed"
-    if isinstance(error, OSError) and error.errno is not None:
-        if error.errno in _OUR_FAULT:
-            return f"{CLIENT_FAULT}{errno.errorcode[error.errno]}"
-        if error.errno in _UNREACHABLE:
-            return "unreachable"
-        if error.errno in _REFUSED:
-            return _REFUSED[error.errno]
-    if isinstance(error, ConnectionError):
-        return "reset"
-    return f"other:{type(error).__name__}"
 
 
 def lag_figures(lags: list[float]) -> dict[str, float]:
@@ -293,7 +227,16 @@ def _wait_for_stop(source: Input, stop: Callable[[], None]) -> None:
     stop()
 
 
-async def _run(spec: TrafficSpec, bodies: list[Body], source: Input) -> None:
+def clients_for(spec: TrafficSpec) -> dict[Lane, Client]:
+    """Return a client for each lane. Exits with 2 if the address is none."""
+    names = {"zone_header": spec.zone_header, "host_header": spec.host_header}
+    try:
+        return {lane: Client(spec.url, keep=lane == "keepalive", **names) for lane in spec.lanes}
+    except ValueError as error:
+        _refuse(f"the address {spec.url} cannot be used: {error}")
+
+
+async def _run(spec: TrafficSpec, bodies: list[Body], clients: Mapping[Lane, Client], source: Input) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
 
@@ -303,7 +246,7 @@ async def _run(spec: TrafficSpec, bodies: list[Body], source: Input) -> None:
 
     output = Output(on_broken=lambda: os._exit(0))
     threading.Thread(target=_wait_for_stop, args=(source, stop), name="input", daemon=True).start()
-    await Prober(spec, bodies, output, stopped).run()
+    await Prober(spec, bodies, clients, output, stopped).run()
     output.close(timeout=5)
 
 
@@ -313,10 +256,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     source = Input()
     spec, bodies = read_spec(source.line())
+    clients = clients_for(spec)
     allow_descriptors(spec)
     with contextlib.suppress(OSError):
         os.nice(-5)
-    asyncio.run(_run(spec, bodies, source))
+    asyncio.run(_run(spec, bodies, clients, source))
 
 
 if __name__ == "__main__":

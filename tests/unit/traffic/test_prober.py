@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import socket
 import subprocess
@@ -11,11 +10,10 @@ import sys
 import threading
 import time
 
-import aiohttp
 import pytest
 
 from drillctl.traffic.probe import Probe
-from drillctl.traffic.prober import kind_of, lag_figures, read_spec
+from drillctl.traffic.prober import lag_figures, read_spec
 
 
 @pytest.fixture
@@ -62,6 +60,13 @@ def test_specification_that_cannot_be_used_is_refused_in_one_line(image_files, c
 def test_no_specification_is_refused_in_one_line(line):
     ended = run(line)
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize("url", ["http://gateway:99999/predict", "http://a..b/predict"])
+def test_address_that_is_none_is_refused_in_one_line(spec, url):
+    ended = run(json.dumps({**spec, "url": url}) + "\n")
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert f"the address {url} cannot be used" in ended.stderr
 
 
 def test_load_that_may_need_more_descriptors_than_allowed_is_refused(spec):
@@ -152,26 +157,6 @@ def answer_in_plain(listener):
             with connection:
                 connection.recv(4096)
                 connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (TimeoutError(), "timeout"),
-        (ConnectionRefusedError(errno.ECONNREFUSED, ""), "refused"),
-        (ConnectionResetError(errno.ECONNRESET, ""), "reset"),
-        (aiohttp.ClientConnectionResetError("Cannot write to closing transport"), "reset"),
-        (BrokenPipeError(errno.EPIPE, ""), "reset"),
-        (OSError(errno.EHOSTUNREACH, ""), "unreachable"),
-        (OSError(errno.EMFILE, ""), "client:EMFILE"),
-        (OSError(errno.EADDRNOTAVAIL, ""), "client:EADDRNOTAVAIL"),
-        (aiohttp.ServerDisconnectedError(), "closed"),
-        (aiohttp.ClientPayloadError(), "closed"),
-        (aiohttp.InvalidURL("x"), "other:InvalidURL"),
-    ],
-)
-def test_what_ended_a_request_has_a_short_kind(error, kind):
-    assert kind_of(error) == kind
 
 
 def test_lag_is_given_by_nearest_rank():
