@@ -1,7 +1,7 @@
 # The two commands that matter: `make drill` shows a drill on real hosts, `make test` runs every check.
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests drill test test-long lint crash-matrix soak clean
-.PHONY: bench-failover bench-faults bench-guards bench-inference bench-report bench-history bench-watch
+.PHONY: bench-failover bench-faults bench-reload bench-guards bench-inference bench-report bench-history bench-watch
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,6 +37,9 @@ bench-failover: setup  ## Measure the outage beside the runbook as a shell scrip
 
 bench-guards: setup  ## Measure what the guards cost the switch, in pairs
 	@.venv/bin/python -m benchmarks.guards
+
+bench-reload: setup-tests  ## Measure what kept connections lose when nginx reloads
+	@.venv/bin/python -m benchmarks.reload
 
 bench-faults: setup  ## Measure each fault by each kind of gateway
 	@.venv/bin/python -m benchmarks.faults

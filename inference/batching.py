@@ -64,14 +64,20 @@ class BatchWorker:
         lanes: int = 1,
         threads: int = 1,
         wait: float = 0.0,
+        longest_queued: float = 0.0,
         observer: Observer | None = None,
     ) -> None:
-        """Start ``threads`` threads, or ``lanes`` if that is more; at most ``lanes`` compute at one time."""
+        """Start ``threads`` threads, or ``lanes`` if that is more; at most ``lanes`` compute at one time.
+
+        The queue is full with ``capacity`` images in it, and while one has waited for ``longest_queued`` seconds (0: no
+        bound). Without it all wait in the queue of a slow server until their clients give up, and nobody is served.
+        """
         self._computer = computer
         self._capacity = capacity
         self._on_device_error = on_device_error
         self._lanes = lanes
         self._wait = wait
+        self._longest_queued = longest_queued or _IDLE
         self._observer = observer
         self._queue: deque[_Job] = deque()  # not decoded yet
         self._prepared: deque[_Job] = deque()
@@ -98,6 +104,12 @@ class BatchWorker:
         """Seconds that the oldest computation has been running; 0 when none is."""
         return max(0.0, time.monotonic() - min(self._busy_since))
 
+    @property
+    def _queued_for(self) -> float:
+        """Seconds that the oldest image has been waiting for its computation; 0 when none is."""
+        oldest = self._prepared or self._queue
+        return time.monotonic() - oldest[0].queued if oldest else 0.0
+
     def submit(self, data: bytes, on_done: Callable[[Future[Answer]], None] | None = None) -> Future[Answer]:
         """Queue one encoded image. Cancelling the future before its turn skips it. Raises QueueFullError at once.
 
@@ -108,8 +120,8 @@ class BatchWorker:
         if on_done:
             job.future.add_done_callback(on_done)
         with self._lock:
-            if self._closing or self.depth >= self._capacity:
-                raise QueueFullError("All places in the queue are taken.")
+            if self._closing or self.depth >= self._capacity or self._queued_for > self._longest_queued:
+                raise QueueFullError("All places in the queue are taken, or waited for too long.")
             self._queue.append(job)
             self._wake_one()
         return job.future

@@ -109,6 +109,7 @@ class _Loading:
             lanes=lanes,
             threads=predictor.threads(lanes),
             wait=predictor.default_wait if settings.batch_wait is None else settings.batch_wait,
+            longest_queued=settings.queue_wait,
             observer=self._metrics,
         )
         readiness.ready(Ready(predictor, worker, fingerprint(predictor.facts())))

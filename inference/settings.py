@@ -55,6 +55,7 @@ class Settings:
     channels_last: bool
     cuda_graph: bool
     queue_size: int
+    queue_wait: float
     batch_wait: float | None
     drain: int
 
@@ -92,6 +93,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         channels_last=_one_of(env, "CHANNELS_LAST", "0", ("0", "1")) == "1",
         cuda_graph=_one_of(env, "CUDA_GRAPH", "1", ("0", "1")) == "1",
         queue_size=_number(env, "QUEUE_SIZE", 64, 1, 10_000),
+        queue_wait=_number(env, "QUEUE_WAIT_MS", 0, 0, 600_000) / 1e3,
         batch_wait=_number(env, "BATCH_WAIT_MS", 0, 0, 1000) / 1e3 if "BATCH_WAIT_MS" in env else None,
         drain=_number(env, "DRAIN_SECONDS", 20, 1, 3600),
     )

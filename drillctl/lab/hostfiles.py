@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from drillctl.inventory import Haproxy
+from drillctl.inventory import Haproxy, NginxPassive
 from drillctl.lab import haproxyfiles, nginxfiles
 from drillctl.lab.estate import GATEWAY, SERVICE_PORT, ZONES, zone_of
 
@@ -224,7 +224,7 @@ def files_of(
         enabled.append("haproxy.service" if isinstance(gateway, Haproxy) else "nginx.service")
         files |= _gateway_files(gateway, below)
     else:
-        unit = service_unit(host, project, weights, sha256)
+        unit = service_unit(host, project, weights, sha256, queue_wait=isinstance(gateway, NginxPassive))
         files[f"etc/systemd/system/{SERVICE_UNIT}"] = (unit.encode(), 0o644)
     wants = "etc/systemd/system/multi-user.target.wants"
     links = {f"{wants}/{unit}": below.units[unit] for unit in enabled}
@@ -263,9 +263,10 @@ def _gateway_files(gateway: Gateway, below: Below) -> dict[str, tuple[bytes, int
     }
 
 
-def service_unit(host: str, project: Project, weights: str, sha256: str) -> str:
+def service_unit(host: str, project: Project, weights: str, sha256: str, *, queue_wait: bool = False) -> str:
     """Return the unit of a zone host's server. It is neither enabled nor started: that is drillctl's business.
 
+    `queue_wait`: it lets nobody wait for as long as makes a passive gateway give a zone up.
     systemd starts it again when it dies, as it would in production; a fault has to hold against that.
     """
     zone = zone_of(host)
@@ -279,6 +280,7 @@ def service_unit(host: str, project: Project, weights: str, sha256: str) -> str:
         "MODEL_PATH": f"/{MODEL_FOLDER}/{weights}",
         "MODEL_SHA256": sha256,
         "PYTHONUNBUFFERED": "1",
+        **({"QUEUE_WAIT_MS": "500"} if queue_wait else {}),
     }
     lines = "\n".join(f"Environment={_word(f'{key}={value}')}" for key, value in environment.items())
     return f"""\

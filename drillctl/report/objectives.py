@@ -215,17 +215,23 @@ def _restore(run: Run, failed: int | None, allowed: int, *, still_out: bool) -> 
 
 
 def _in_steps(run: Run) -> str:
-    """Return in which steps of the restore requests failed: a failback that loses some is another trouble than a start.
+    """Return in which steps of the restore requests failed, and how: which of the two says where to look.
 
     A step lasts until the next one begins, and the first one counts from the moment in which the restore began.
     """
     steps = sorted((record.started, record.name) for record in run.records if record.section == "restore")
     bounds = [run.moments.restore_began or 0.0, *(run.began + started for started, _ in steps[1:]), float("inf")]
-    lost = Counter[str]()
+    lost: dict[str, Counter[str]] = {}
     for (_, name), (since, until) in zip(steps, pairwise(bounds), strict=False):
-        lost[name] += count(run.findings.probes, since, until).failed
-    said = ", ".join(f"{number} in {name}" for name, number in lost.items() if number)
+        lost.setdefault(name, Counter()).update(count(run.findings.probes, since, until).kinds)
+    said = ", ".join(f"{kinds.total()} in {name} ({_kinds(kinds)})" for name, kinds in lost.items() if kinds)
     return f": {said}" if said else ""
+
+
+def _kinds(kinds: Counter[str]) -> str:
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    return ", ".join(f"{number} × {kind}" for kind, number in kinds.most_common())
 
 
 def _kept(run: Run) -> Objective:

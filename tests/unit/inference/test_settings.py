@@ -39,6 +39,7 @@ def test_empty_values_count_as_not_set_and_case_does_not_matter() -> None:
         ("THREADS", "0", "1 to 256"),
         ("BATCH_SIZE", "0", "1 to 1024"),
         ("QUEUE_SIZE", "1e3", "1 to 10000"),
+        ("QUEUE_WAIT_MS", "0.5", "0 to 600000"),
         ("LOG_LEVEL", "loud", "debug, info, warning, error"),
         ("ZONE", "a b", "letters, digits"),
         ("ZONE", "a\r\nSet-Cookie: x", "letters, digits"),

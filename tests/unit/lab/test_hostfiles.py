@@ -152,6 +152,13 @@ def test_a_server_of_the_lab_is_confined_as_the_unit_that_ships() -> None:
     assert f"\n{hostfiles.HARDENING}\n[Install]\n" in unit
 
 
+@pytest.mark.parametrize("passive", [True, False])
+def test_a_server_behind_a_passive_gateway_refuses_before_that_gives_it_up(passive: bool) -> None:
+    project = Project(Path("/x"), Path("/x/python"), ())
+    unit = hostfiles.service_unit("zone-a-1", project, "w", "ab" * 32, queue_wait=passive)
+    assert ('Environment="QUEUE_WAIT_MS=500"' in unit) == passive
+
+
 def test_systemd_finds_the_unit_that_ships_well_confined(tmp_path: Path) -> None:
     if program("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")

@@ -103,7 +103,7 @@ def test_it_is_said_in_which_steps_of_the_restore_requests_failed(tell: Callable
     for name, after in (("heal", 0.15), ("failback", 0.35), ("verify", 0.55)):
         told.step(name, "", "restore", began - told.run.began + after, "")
     (one,) = (one for one in told.report().objectives if one.name == "failed during restore")
-    assert (one.measured, one.met) == ("3: 2 in heal, 1 in failback", False)
+    assert (one.measured, one.met) == ("3: 2 in heal (status 502), 1 in failback (status 502)", False)
 
 
 def test_what_failed_after_the_recovery_is_said(tell: Callable[..., Told]) -> None:
