@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import time
 from dataclasses import dataclass
@@ -58,18 +59,42 @@ def _too_deep(document: object) -> bool:
 
 
 class _Kept:
-    """A connection that http.client does not get to close.
+    """A connection that http.client does not get to close, and that is read from until a moment and no longer.
 
-    It does so before it reads an answer that says `Connection: close`. A socket lives on in the file that was made of
-    it; a channel of SSH does not, and the answer would be cut off.
+    http.client closes before it reads an answer that says `Connection: close`. A socket lives on in the file that was
+    made of it; a channel of SSH does not, and the answer would be cut off.
     """
 
-    def __init__(self, wire: socket.socket) -> None:
-        self.makefile = wire.makefile
+    def __init__(self, wire: socket.socket, until: float) -> None:
         self.sendall = wire.sendall
+        self._incoming = _Incoming(wire, until)
+
+    def makefile(self, _: str) -> io.BufferedReader:
+        return io.BufferedReader(self._incoming)
 
     def close(self) -> None:
         pass
+
+
+class _Incoming(io.RawIOBase):
+    """What comes in until a moment of CLOCK_MONOTONIC: where bytes drip, none of them alone takes too long."""
+
+    def __init__(self, wire: socket.socket, until: float) -> None:
+        self._wire = wire
+        self._until = until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        # 1 ms is as good as over, and 0 would mean: do not wait.
+        self._wire.settimeout(max(0.001, self._until - time.monotonic()))
+        try:
+            data = self._wire.recv(len(buffer))
+        except TimeoutError:  # paramiko's says nothing
+            raise TimeoutError("timed out") from None
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def request(
@@ -85,14 +110,15 @@ def request(
 ) -> Reply:
     """GET a path, or POST when there is a body, from `transport`'s host.
 
-    `name` is the server's, where one address serves several. Raises NoAnswer where a connection was accepted, and
+    `name` is the server's, where one address serves several. The connection may take `timeout` seconds, and the answer
+    as long again, however it comes. Raises NoAnswer where a connection was accepted, and
     otherwise as `Transport.open_tcp`.
     """
     begun = time.monotonic()
     host = transport.host
     wire = transport.open_tcp(address, port, timeout)
     connection = http.client.HTTPConnection(address, port)
-    connection.sock = cast("socket.socket", _Kept(wire))
+    connection.sock = cast("socket.socket", _Kept(wire, time.monotonic() + timeout))
     headers = {"Host": name} if name else {}
     headers |= {"Content-Type": content_type} if content_type else {}
     try:

@@ -124,6 +124,8 @@ class Client:
         if time.monotonic() >= self._known_until:
             if self._lookup is None or self._lookup.done():
                 self._lookup = asyncio.create_task(self._look_up())
+                # Whoever waits for it may have given up by the time it fails; then nobody else would ask why.
+                self._lookup.add_done_callback(lambda lookup: lookup.cancelled() or lookup.exception())
             await asyncio.shield(self._lookup)
         connected = await aiohappyeyeballs.start_connection(self._addresses, happy_eyeballs_delay=NEXT_ADDRESS)
         name = self._name if self._tls else None

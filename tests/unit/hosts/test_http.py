@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drillctl.errors import HostError, Unreachable
+from drillctl.errors import HostError, NoAnswer, Unreachable
 from drillctl.hosts import http
+from drillctl.hosts.local import LocalTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,6 +116,33 @@ def test_a_server_that_accepts_and_never_answers_has_its_deadline(host: SshTrans
         with pytest.raises(Unreachable, match=rf"127.0.0.1:{port}/health gave no answer"):
             http.request(host, "127.0.0.1", port, "/health", timeout=0.5)
         assert time.monotonic() - begun < 3
+
+
+@pytest.mark.parametrize("dripping", ["head", "body"])
+@pytest.mark.parametrize("by_ssh", [True, False])
+def test_a_server_that_drips_its_answer_has_its_deadline_as_a_whole(
+    host: SshTransport, dripping: str, *, by_ssh: bool
+) -> None:
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def answer() -> None:
+            peer, _ = listener.accept()
+            with peer, contextlib.suppress(OSError):
+                peer.recv(1000)
+                peer.sendall(b"HTTP/1.1 200 OK\r\n" + (b"Content-Length: 1000\r\n\r\n" if dripping == "body" else b""))
+                while not over.wait(0.1):
+                    peer.sendall(b"x")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        begun = time.monotonic()
+        with pytest.raises(NoAnswer, match=rf"127.0.0.1:{port}/health gave no answer \(.*timed out"):
+            http.request(host if by_ssh else LocalTransport("here"), "127.0.0.1", port, "/health", timeout=0.5)
+        assert time.monotonic() - begun < 3
+        over.set()
+        thread.join()
 
 
 def test_an_sshd_that_forbids_forwarding_is_told_with_what_to_do(make_sshd: Callable[..., Sshd], web: int) -> None:
