@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 RATE = 100.0
 RELOADS = 10.0
+TIMEOUT = 2.0
 BODY = b"x" * 20_000
 
 CONFIG = """\
@@ -63,7 +64,7 @@ async def by_drillctl(url: str) -> AsyncIterator[Send]:
     client = Client(url, keep=True, zone_header="x", host_header="x")
 
     async def send() -> bool:
-        answer = await client.post({}, BODY, until=time.monotonic() + 2)
+        answer = await client.post({}, BODY, until=time.monotonic() + TIMEOUT)
         return answer.error is None
 
     yield send
@@ -72,7 +73,9 @@ async def by_drillctl(url: str) -> AsyncIterator[Send]:
 
 @contextlib.asynccontextmanager
 async def by_aiohttp(url: str) -> AsyncIterator[Send]:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=TIMEOUT)
+    ) as session:
 
         async def send() -> bool:
             try:
@@ -87,7 +90,7 @@ async def by_aiohttp(url: str) -> AsyncIterator[Send]:
 
 @contextlib.asynccontextmanager
 async def by_httpx(url: str) -> AsyncIterator[Send]:
-    async with httpx.AsyncClient(limits=httpx.Limits(), trust_env=False) as client:
+    async with httpx.AsyncClient(limits=httpx.Limits(), timeout=TIMEOUT, trust_env=False) as client:
 
         async def send() -> bool:
             try:
@@ -123,7 +126,7 @@ def of(client: Callable[[str], contextlib.AbstractAsyncContextManager[Send]]) ->
 
 def by_urllib3(url: str, seconds: float) -> Counter[bool]:
     """Post one after the other, as a program with `requests` does."""
-    pool, counted = urllib3.PoolManager(retries=False), Counter[bool]()
+    pool, counted = urllib3.PoolManager(retries=False, timeout=TIMEOUT), Counter[bool]()
     start = time.monotonic()
     for number in range(int(seconds * RATE)):
         time.sleep(max(0.0, start + number / RATE - time.monotonic()))
@@ -205,10 +208,11 @@ def main() -> None:
     arguments = parser.parse_args()
     lost: dict[str, list[float]] = {name: [] for name in CLIENTS}
     with tempfile.TemporaryDirectory() as name, nginx(Path(name)) as (url, pid), busy(arguments.busy):
-        for _ in range(arguments.rounds):
-            for client, measure in CLIENTS.items():
+        for turn in range(arguments.rounds):
+            names = list(CLIENTS)
+            for client in names[turn % len(names) :] + names[: turn % len(names)]:
                 with reloading(pid) as count:
-                    counted = measure(url, arguments.seconds)
+                    counted = CLIENTS[client](url, arguments.seconds)
                 lost[client].append(100 * counted[False] / count[0])
     print(
         f"{platform.machine()}, Linux {platform.release()}, {os.cpu_count()} cores, {datetime.now(UTC):%Y-%m-%d}; "

@@ -87,9 +87,11 @@ class _Incoming(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        # 1 ms is as good as over, and 0 would mean: do not wait.
-        self._wire.settimeout(max(0.001, self._until - time.monotonic()))
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
         try:
+            self._wire.settimeout(left)
             data = self._wire.recv(len(buffer))
         except TimeoutError:  # paramiko's says nothing
             raise TimeoutError("timed out") from None

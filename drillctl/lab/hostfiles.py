@@ -266,7 +266,7 @@ def _gateway_files(gateway: Gateway, below: Below) -> dict[str, tuple[bytes, int
 def service_unit(host: str, project: Project, weights: str, sha256: str, *, queue_wait: bool = False) -> str:
     """Return the unit of a zone host's server. It is neither enabled nor started: that is drillctl's business.
 
-    `queue_wait`: it lets nobody wait for as long as makes a passive gateway give a zone up.
+    `queue_wait`: it refuses before a passive gateway gives the zone up.
     systemd starts it again when it dies, as it would in production; a fault has to hold against that.
     """
     zone = zone_of(host)

@@ -215,7 +215,7 @@ def _restore(run: Run, failed: int | None, allowed: int, *, still_out: bool) -> 
 
 
 def _in_steps(run: Run) -> str:
-    """Return in which steps of the restore requests failed, and how: which of the two says where to look.
+    """Return in which steps of the restore requests failed, and how: both say where to look.
 
     A step lasts until the next one begins, and the first one counts from the moment in which the restore began.
     """

@@ -34,7 +34,7 @@ NEXT_ADDRESS = 0.25
 """Seconds after which the next address of a name is tried beside the first (RFC 8305)."""
 
 _OUR_FAULT = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
-_REFUSED = {errno.ECONNREFUSED: "refused", errno.ECONNRESET: "reset", errno.EPIPE: "reset", errno.ETIMEDOUT: "timeout"}
+_REFUSED = {errno.ECONNREFUSED: "refused", errno.ECONNRESET: "reset", errno.EPIPE: "reset"}
 _UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 
 _Addresses = list[tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]]
@@ -90,17 +90,22 @@ class Client:
         answer = Answer()
         connection = None
         try:
+            request = self._request(headers, content)
             async with asyncio.timeout_at(until):
-                connection = self._kept() or await self._connect()
-                await connection.exchange(self._request(headers, content), content, answer)
-        except (OSError, ValueError, h11.ProtocolError) as error:
+                connection = self._sent_on_a_kept_one(request, content)
+                if connection is None:
+                    connection = await self._connect()
+                    if not connection.send(request, content):
+                        raise Closed  # noqa: TRY301 - here it becomes an answer
+                await connection.read(answer)
+        except Exception as error:  # noqa: BLE001 - whatever it is: a request without a record would be a hole in it
             answer.error = kind_of(error)
         answer.done = time.monotonic()
         if connection is not None:
             if self._keep and answer.error is None and connection.reusable:
                 self._idle.append(connection)
             else:
-                connection.close()
+                connection.close(at_once=answer.error is not None)
         return answer
 
     def close(self) -> None:
@@ -112,10 +117,10 @@ class Client:
         own = [*self._headers, *headers.items(), ("Content-Length", str(len(content)))]
         return h11.Request(method="POST", target=self._target, headers=own)
 
-    def _kept(self) -> _Connection | None:
+    def _sent_on_a_kept_one(self, request: h11.Request, content: bytes) -> _Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if not connection.stale:
+            if connection.send(request, content, look=True):
                 return connection
             connection.close()
         return None
@@ -126,7 +131,8 @@ class Client:
                 self._lookup = asyncio.create_task(self._look_up())
                 # Whoever waits for it may have given up by the time it fails; then nobody else would ask why.
                 self._lookup.add_done_callback(lambda lookup: lookup.cancelled() or lookup.exception())
-            await asyncio.shield(self._lookup)
+            await asyncio.wait([self._lookup])
+            self._lookup.result()
         connected = await aiohappyeyeballs.start_connection(self._addresses, happy_eyeballs_delay=NEXT_ADDRESS)
         name = self._name if self._tls else None
         _, connection = await asyncio.get_running_loop().create_connection(
@@ -136,9 +142,12 @@ class Client:
 
     async def _look_up(self) -> None:
         """Look the name up, once for all requests that wait for it."""
-        found = await asyncio.get_running_loop().getaddrinfo(self._name, self._port, type=socket.SOCK_STREAM)
+        address = _is_address(self._name)
+        found = await asyncio.get_running_loop().getaddrinfo(
+            self._name, self._port, type=socket.SOCK_STREAM, flags=0 if address else socket.AI_ADDRCONFIG
+        )
         self._addresses = cast("_Addresses", found)
-        self._known_until = float("inf") if _is_address(self._name) else time.monotonic() + ADDRESSES_HOLD
+        self._known_until = float("inf") if address else time.monotonic() + ADDRESSES_HOLD
 
 
 class _Connection(asyncio.Protocol):
@@ -150,20 +159,31 @@ class _Connection(asyncio.Protocol):
         self._answer = Answer()
         self._done: asyncio.Future[None] | None = None
 
-    async def exchange(self, request: h11.Request, content: bytes, answer: Answer) -> None:
-        """Send a request and wait for its answer. Raises OSError and h11.ProtocolError; `answer` has what came."""
-        self._answer = answer
+    def send(self, request: h11.Request, content: bytes, *, look: bool = False) -> bool:
+        """Send a request unless the connection is closed, and tell whether it was sent.
+
+        `look`: ask the kernel as well, as the event loop may not have got round to it yet.
+        """
+        piece = b"".join((self._said(request), self._said(h11.Data(content)), self._said(h11.EndOfMessage())))
+        if self._transport.is_closing() or (look and self._readable):
+            return False
         self._done = asyncio.get_running_loop().create_future()
-        self._transport.write(b"".join((self._said(request), self._said(h11.Data(content)))))
-        self._said(h11.EndOfMessage())
-        await self._done
+        self._transport.write(piece)
+        return True
+
+    async def read(self, answer: Answer) -> None:
+        """Wait for the answer. Raises OSError and h11.ProtocolError; `answer` has what came."""
+        self._answer = answer
+        if self._done is not None:
+            await self._done
 
     @property
-    def stale(self) -> bool:
-        """Whether nothing may be written to it any more: it is closed, or says something that nobody asked for."""
-        if self._transport.is_closing():
-            return True
-        # Asked of the kernel: the event loop may not have got round to it yet.
+    def _awaited(self) -> bool:
+        return self._done is not None and not self._done.done()
+
+    @property
+    def _readable(self) -> bool:
+        """Whether there is something to read: its end, or what nobody asked for."""
         look = select.poll()
         look.register(self._fileno, select.POLLIN)
         return bool(look.poll(0))
@@ -171,19 +191,19 @@ class _Connection(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether another request may be sent, once the one on it was answered."""
-        if self._transport.is_closing() or self._transport.get_write_buffer_size():
+        if self._transport.is_closing() or self._transport.get_write_buffer_size() or self._http.trailing_data[0]:
             return False
         if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         self._http.start_next_cycle()
         return True
 
-    def close(self) -> None:
-        """Close it; one whose answer is still awaited at once, whatever is on its way."""
-        if self._done is None:
-            self._transport.close()
-        else:
+    def close(self, *, at_once: bool = False) -> None:
+        """Close it; at once also where the other side might never take what is on its way."""
+        if at_once or self._transport.get_write_buffer_size():
             self._transport.abort()
+        else:
+            self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over a connection that was made."""
@@ -191,7 +211,10 @@ class _Connection(asyncio.Protocol):
         self._fileno = transport.get_extra_info("socket").fileno()
 
     def data_received(self, data: bytes) -> None:
-        """Read on in the answer."""
+        """Read on in the answer. What nobody asked for is none, and ends the connection."""
+        if not self._awaited:
+            self._transport.abort()
+            return
         try:
             self._http.receive_data(data)
             self._read()
@@ -200,6 +223,8 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Read the end of an answer that ends so; any other is cut off."""
+        if not self._awaited:
+            return
         try:
             self._http.receive_data(b"")
             self._read()
@@ -234,13 +259,12 @@ class _Connection(asyncio.Protocol):
         self._answer.body += b"".join(pieces)
 
     def _end(self, error: Exception | None) -> None:
-        done, self._done = self._done, None
-        if done is None or done.done():
+        if self._done is None or self._done.done():
             return
         if error is None:
-            done.set_result(None)
+            self._done.set_result(None)
         else:
-            done.set_exception(error)
+            self._done.set_exception(error)
 
 
 def kind_of(error: BaseException) -> str:

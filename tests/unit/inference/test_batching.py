@@ -85,19 +85,26 @@ def test_a_full_queue_refuses_at_once_and_accepts_again_later(gated: Gated, work
 @pytest.mark.parametrize("bound", [0.0, 0.05])
 def test_a_queue_in_which_somebody_waited_too_long_is_full(gated: Gated, bound: float) -> None:
     worker = BatchWorker(gated, 10, lambda _: None, wait=20, longest_queued=bound)
-    accepted = [worker.submit(b"1")]
+    first = worker.submit(b"1")
     assert gated.entered.acquire(timeout=10)
-    accepted.append(worker.submit(b"2"))
+    waiting = worker.submit(b"2")
     time.sleep(0.1)
     if bound:
         with pytest.raises(QueueFullError):
             worker.submit(b"3")
     else:
-        accepted.append(worker.submit(b"3"))
+        assert worker.submit(b"3")
     gated.let.release(100)
-    assert all(future.result(10) for future in accepted)
+    assert first.result(10), "what has begun is finished"
+    if bound:
+        with pytest.raises(QueueFullError):
+            waiting.result(10)
+    else:
+        assert waiting.result(10)
     assert worker.submit(b"4").result(10), "nobody waits any more"
     worker.close()
+    computed = [image for batch in gated.batches for image in batch]
+    assert (b"22" in computed) == (not bound), "what is refused is not computed"
 
 
 def test_a_cancelled_image_is_not_computed(gated: Gated, worker: BatchWorker) -> None:

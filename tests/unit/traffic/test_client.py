@@ -140,6 +140,40 @@ def test_connection_that_was_closed_before_the_request_is_not_used(closed_by):
     assert connections == 2
 
 
+def test_what_nobody_asked_for_ends_a_kept_connection_and_no_request():
+    """Unlike above the event loop hears of it before the next request."""
+
+    async def scene() -> tuple[Answer, int]:
+        async with Server(GOOD) as server:
+            client = server.client()
+            await post(client)
+            server.open[0].write(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+            await asyncio.sleep(0.1)
+            answer = await post(client)
+            client.close()
+            return answer, server.connections
+
+    answer, connections = asyncio.run(scene())
+    assert (answer.status, answer.error, connections) == (200, None, 2)
+
+
+@pytest.mark.parametrize("more", [b"\r\n", b"HTTP/1.1 200 OK\r\nX-Served-Zone: b\r\nContent-Length: 2\r\n\r\n[]"])
+def test_what_comes_behind_an_answer_is_no_answer_to_the_next_request(more):
+    server = Server(GOOD + more, GOOD)
+    answers = against(server, 2)
+    assert [(answer.error, answer.zone, answer.body) for answer in answers] == [(None, "a", b"{}")] * 2
+    assert server.connections == 2
+
+
+def test_whatever_goes_wrong_there_is_an_answer(monkeypatch):
+    def broken(*_: object) -> None:
+        raise AttributeError("a bug in a library")
+
+    monkeypatch.setattr(h11.Connection, "receive_data", broken)
+    (answer,) = against(Server(GOOD))
+    assert (answer.status, answer.error) == (None, "other:AttributeError")
+
+
 @pytest.mark.parametrize(("how", "kind"), [("close", "closed"), ("reset", "reset")])
 def test_connection_that_is_closed_after_the_request_loses_it_and_nothing_is_sent_twice(how, kind):
     server = Server(b"", **{how: True})
