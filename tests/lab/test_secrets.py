@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -123,7 +124,10 @@ class Drills:
 
     def all_ways(self) -> None:
         """Drill to the end; be killed and recovered, as from another machine; be refused in every way there is."""
-        assert self.drill().wait(200) == 0, self.said()
+        # Who looks at every process all the time takes a core from the zones: requests may be lost, and that is said.
+        assert self.drill().wait(200) in {0, 1}, self.said()
+        report = json.loads((self.home / f"out-{self._number}").read_text())
+        assert (report["restore"]["verdict"], report["equality"]["different"]) == ("complete", []), self.said()
         self.killed_after("fault")
         assert self.run("recover", "--inventory", str(self.inventory)) == 0, self.said()
         assert self.run("status", "--inventory", str(self.inventory), "--json") in {0, 4}, self.said()
