@@ -70,8 +70,8 @@ class BatchWorker:
         """Start ``threads`` threads, or ``lanes`` if that is more; at most ``lanes`` compute at one time.
 
         The queue is full with ``capacity`` images in it, and while one has waited for ``longest_queued`` seconds (0: no
-        bound), after which that one is refused. Else all would wait in the queue of a slow server until their clients
-        give up, and nobody be served.
+        bound). Else all would wait in the queue of a slow server until their clients give up, and nobody be served.
+        What is in the queue by then keeps its place: most of a burst would be answered soon after the bound.
         """
         self._computer = computer
         self._capacity = capacity
@@ -196,7 +196,7 @@ class BatchWorker:
     def _prepare(self, job: _Job) -> None:
         job.begun = time.monotonic()
         failure: Exception | None = None
-        gone = job.future.cancelled() or self._late(job)
+        gone = job.future.cancelled()
         if not gone:
             try:
                 job.data = self._computer.prepare(job.data)
@@ -210,16 +210,8 @@ class BatchWorker:
         if failure is not None and job.future.set_running_or_notify_cancel():
             job.future.set_exception(failure)
 
-    def _late(self, job: _Job) -> bool:
-        """Refuse an image that has waited for too long: whoever sent it is about to give up, and others wait behind."""
-        if time.monotonic() - job.queued <= self._longest_queued:
-            return False
-        if job.future.set_running_or_notify_cancel():
-            job.future.set_exception(QueueFullError("This image has waited for too long."))
-        return True
-
     def _compute(self, jobs: list[_Job]) -> None:
-        jobs = [job for job in jobs if not self._late(job) and job.future.set_running_or_notify_cancel()]
+        jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
         if not jobs:
             return
         started = time.monotonic()
