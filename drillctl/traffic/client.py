@@ -1,7 +1,7 @@
 """A client of the service for one lane of the prober: HTTP/1.1 over connections that are used once or kept.
 
 A kept connection is looked at right before a request is written to it, in the same turn of the event loop, and given
-up if the other side has closed it by then, as curl and urllib3 do. Libraries for asyncio let other work run in
+up if the other side has closed it by then, as urllib3 does. Libraries for asyncio let other work run in
 between, and lose requests of their own making when the gateway closes connections at a reload (docs/measuring.md).
 What a server closes later than that look is lost, and reported: no request is sent twice.
 """
